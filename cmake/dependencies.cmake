@@ -1,0 +1,11 @@
+# What Moongate links with: Debian 12 packages, named in tools/install-dependencies.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(OpenSSL 3.0 REQUIRED)
+find_package(fmt REQUIRED)
+find_package(GTest REQUIRED)
+pkg_check_modules(luajit REQUIRED IMPORTED_TARGET luajit)
+pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(cares REQUIRED IMPORTED_TARGET libcares)
+pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+find_library(MIMALLOC mimalloc REQUIRED)

@@ -1,0 +1,34 @@
+# Compiler and linker settings that every target shares. The presets choose among them.
+option(MOONGATE_SANITIZE "address+undefined, thread, or empty" "")
+option(MOONGATE_FUZZ "build the *_fuzz.cc targets with libFuzzer" OFF)
+option(MOONGATE_LTO "link-time optimisation (thin)" OFF)
+
+find_program(CCACHE ccache)
+if(CCACHE)
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+    set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+add_library(moongate_options INTERFACE)
+target_compile_options(moongate_options INTERFACE
+    -Wall -Wextra -Wpedantic -Werror -Wno-missing-field-initializers -Wno-unused-parameter
+    -Wnon-virtual-dtor -Woverloaded-virtual -fno-omit-frame-pointer -fstack-protector-strong)
+target_include_directories(moongate_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
+target_link_options(moongate_options INTERFACE -fuse-ld=lld-19)
+
+if(MOONGATE_SANITIZE STREQUAL "address")
+    set(MOONGATE_SANITIZERS -fsanitize=address,undefined -fno-sanitize-recover=undefined)
+elseif(MOONGATE_SANITIZE STREQUAL "thread")
+    set(MOONGATE_SANITIZERS -fsanitize=thread)
+endif()
+if(MOONGATE_FUZZ)
+    list(APPEND MOONGATE_SANITIZERS -fsanitize=fuzzer-no-link)
+endif()
+if(MOONGATE_SANITIZERS)
+    target_compile_options(moongate_options INTERFACE ${MOONGATE_SANITIZERS})
+    target_link_options(moongate_options INTERFACE ${MOONGATE_SANITIZERS})
+endif()
+if(MOONGATE_LTO)
+    target_compile_options(moongate_options INTERFACE -flto=thin)
+    target_link_options(moongate_options INTERFACE -flto=thin -Wl,--thinlto-cache-dir=${CMAKE_BINARY_DIR}/lto-cache)
+endif()

@@ -1,0 +1,110 @@
+#include "base/log.h"
+
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+
+#include "base/clock.h"
+
+namespace moongate {
+namespace {
+
+constexpr std::string_view kNames[] = {"stderr", "emerg", "alert", "crit", "error",
+                                       "warn",   "notice", "info",  "debug"};
+
+void write_all(int fd, std::string_view text) {
+    while (!text.empty()) {
+        const ssize_t written = ::write(fd, text.data(), text.size());
+        if (written <= 0) {
+            return;  // a full disk must not stop the server
+        }
+        text.remove_prefix(static_cast<std::size_t>(written));
+    }
+}
+
+class StderrSink final : public LogSink {
+public:
+    void write(LogLevel, std::string_view line) override { write_all(STDERR_FILENO, line); }
+};
+
+class FileSink final : public LogSink {
+public:
+    FileSink(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+    ~FileSink() override { ::close(fd_); }
+
+    void write(LogLevel, std::string_view line) override { write_all(fd_, line); }
+
+    bool reopen() override {
+        const int fresh = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+        if (fresh < 0) {
+            return false;
+        }
+        // dup3 swaps the file under the number that other threads may be writing to right now.
+        const bool swapped = ::dup3(fresh, fd_, O_CLOEXEC) >= 0;
+        ::close(fresh);
+        return swapped;
+    }
+
+private:
+    std::string path_;
+    int fd_;
+};
+
+void append_escaped(std::string& line, std::string_view message) {
+    for (char c : message) {
+        const auto byte = static_cast<unsigned char>(c);
+        if ((byte < 0x20 && c != '\t' && c != '\n') || byte == 0x7f) {
+            fmt::format_to(std::back_inserter(line), "\\x{:02X}", byte);
+        } else {
+            line.push_back(c);
+        }
+    }
+}
+
+}  // namespace
+
+std::string_view log_level_name(LogLevel level) { return kNames[static_cast<std::size_t>(level)]; }
+
+std::shared_ptr<LogSink> make_stderr_sink() { return std::make_shared<StderrSink>(); }
+
+std::shared_ptr<LogSink> make_file_sink(const std::string& path) {
+    const int fd = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+    return fd < 0 ? nullptr : std::make_shared<FileSink>(path, fd);
+}
+
+Log::Log(std::vector<Output> outputs) : outputs_(std::move(outputs)) {
+    for (const Output& output : outputs_) {
+        level_ = std::max(level_, output.level);
+    }
+}
+
+void Log::write(LogLevel level, std::uint64_t connection, std::string_view message) const {
+    if (!enabled(level)) {
+        return;
+    }
+    thread_local const auto thread_id = static_cast<long>(::syscall(SYS_gettid));
+    std::string line;
+    line.reserve(message.size() + 64);
+    fmt::format_to(std::back_inserter(line), "{} [{}] {}#{}: ", Clock::current().log_date(),
+                   log_level_name(level), ::getpid(), thread_id);
+    if (connection != 0) {
+        fmt::format_to(std::back_inserter(line), "*{} ", connection);
+    }
+    append_escaped(line, message);
+    line.push_back('\n');
+    for (const Output& output : outputs_) {
+        if (level <= output.level) {
+            output.sink->write(level, line);
+        }
+    }
+}
+
+std::string errno_text(int errno_value) {
+    char buffer[128];
+    return fmt::format("({}: {})", errno_value, strerror_r(errno_value, buffer, sizeof buffer));
+}
+
+}  // namespace moongate
