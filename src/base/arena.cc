@@ -5,7 +5,8 @@
 namespace moongate {
 namespace {
 
-// Blocks of kBlockBytes that this thread may use again. Bounded, so that a burst does not pin memory for ever.
+// Blocks of kBlockBytes that this thread may use again. Bounded, so that a burst does not pin
+// memory for ever.
 class BlockCache {
 public:
     static constexpr std::size_t kMaxBlocks = 1024;
@@ -50,7 +51,8 @@ thread_local BlockCache block_cache;
 void* Arena::allocate_slow(std::size_t bytes, std::size_t align) {
     constexpr std::size_t kHeader = sizeof(Block);
     if (bytes > kBlockBytes / 4) {
-        // A block of its own, placed behind the current one, which still has room for small requests.
+        // A block of its own, placed behind the current one, which still has room for small
+        // requests.
         const std::size_t total = kHeader + bytes + align;
         auto* block = static_cast<Block*>(std::malloc(total));
         if (block == nullptr) {
@@ -65,7 +67,8 @@ void* Arena::allocate_slow(std::size_t bytes, std::size_t align) {
             block->previous = nullptr;
             blocks_ = block;
         }
-        const auto at = (reinterpret_cast<std::uintptr_t>(block) + kHeader + align - 1) & ~(align - 1);
+        const auto at =
+            (reinterpret_cast<std::uintptr_t>(block) + kHeader + align - 1) & ~(align - 1);
         return reinterpret_cast<void*>(at);
     }
     void* memory = block_cache.take();

@@ -1,6 +1,6 @@
-// Arena: memory that lives exactly as long as its owner (a request, a connection, a snapshot). Allocation is a
-// pointer increment; nothing is freed before the end. Blocks come from a per-thread cache, so a request that fits
-// one block costs no call of malloc. Not shared between threads.
+// Arena: memory that lives exactly as long as its owner (a request, a connection, a snapshot).
+// Allocation is a pointer increment; nothing is freed before the end. Blocks come from a per-thread
+// cache, so a request that fits one block costs no call of malloc. Not shared between threads.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,8 @@ public:
     Arena& operator=(const Arena&) = delete;
     ~Arena() { release(); }
 
-    // Never null: exhaustion of memory ends the process, as operator new does. `align` is a power of two ≤ 16.
+    // Never null: exhaustion of memory ends the process, as operator new does. `align` is a power
+    // of two ≤ 16.
     void* allocate(std::size_t bytes, std::size_t align = alignof(std::max_align_t)) {
         const auto at = (next_ + (align - 1)) & ~(align - 1);
         if (at + bytes <= end_ && next_ != 0) [[likely]] {
@@ -35,7 +36,8 @@ public:
 
     char* allocate_chars(std::size_t bytes) { return static_cast<char*>(allocate(bytes, 1)); }
 
-    // Constructs a T; its destructor runs at release() if it has one, in reverse order of construction.
+    // Constructs a T; its destructor runs at release() if it has one, in reverse order of
+    // construction.
     template <class T, class... Args>
     T* make(Args&&... args) {
         if constexpr (std::is_trivially_destructible_v<T>) {

@@ -18,7 +18,8 @@ constexpr const char* kMonths[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
 std::uint64_t read_ms(clockid_t id) {
     timespec now{};
     clock_gettime(id, &now);
-    return static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1000000;
+    return static_cast<std::uint64_t>(now.tv_sec) * 1000 +
+           static_cast<std::uint64_t>(now.tv_nsec) / 1000000;
 }
 
 int month_of(std::string_view name) {
@@ -79,12 +80,12 @@ void Clock::format() {
     const long minutes = std::labs(offset) % 60;
     std::snprintf(log_date_, sizeof log_date_, "%4d/%02d/%02d %02d:%02d:%02d", local.tm_year + 1900,
                   local.tm_mon + 1, local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec);
-    std::snprintf(common_date_, sizeof common_date_, "%02d/%s/%d:%02d:%02d:%02d %c%02ld%02ld", local.tm_mday,
-                  kMonths[local.tm_mon], local.tm_year + 1900, local.tm_hour, local.tm_min, local.tm_sec,
-                  sign, hours, minutes);
+    std::snprintf(common_date_, sizeof common_date_, "%02d/%s/%d:%02d:%02d:%02d %c%02ld%02ld",
+                  local.tm_mday, kMonths[local.tm_mon], local.tm_year + 1900, local.tm_hour,
+                  local.tm_min, local.tm_sec, sign, hours, minutes);
     std::snprintf(iso8601_, sizeof iso8601_, "%4d-%02d-%02dT%02d:%02d:%02d%c%02ld:%02ld",
-                  local.tm_year + 1900, local.tm_mon + 1, local.tm_mday, local.tm_hour, local.tm_min,
-                  local.tm_sec, sign, hours, minutes);
+                  local.tm_year + 1900, local.tm_mon + 1, local.tm_mday, local.tm_hour,
+                  local.tm_min, local.tm_sec, sign, hours, minutes);
 }
 
 std::string_view Clock::http_date() {
@@ -109,8 +110,9 @@ void format_http_date(std::int64_t unix_seconds, char* to) {
     tm utc{};
     gmtime_r(&seconds, &utc);
     char text[64];  // room for years that no calendar has
-    std::snprintf(text, sizeof text, "%s, %02d %s %4d %02d:%02d:%02d GMT", kDays[utc.tm_wday], utc.tm_mday,
-                  kMonths[utc.tm_mon], utc.tm_year + 1900, utc.tm_hour, utc.tm_min, utc.tm_sec);
+    std::snprintf(text, sizeof text, "%s, %02d %s %4d %02d:%02d:%02d GMT", kDays[utc.tm_wday],
+                  utc.tm_mday, kMonths[utc.tm_mon], utc.tm_year + 1900, utc.tm_hour, utc.tm_min,
+                  utc.tm_sec);
     std::memcpy(to, text, 29);
     to[29] = '\0';
 }

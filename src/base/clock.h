@@ -1,5 +1,5 @@
-// The time as the event loop sees it: refreshed once a turn, so that asking costs a load, as nginx's cached time.
-// Per thread. Formatted forms are rebuilt at most once a second.
+// The time as the event loop sees it: refreshed once a turn, so that asking costs a load, as
+// nginx's cached time. Per thread. Formatted forms are rebuilt at most once a second.
 #pragma once
 
 #include <chrono>

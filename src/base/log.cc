@@ -12,7 +12,7 @@
 namespace moongate {
 namespace {
 
-constexpr std::string_view kNames[] = {"stderr", "emerg", "alert", "crit", "error",
+constexpr std::string_view kNames[] = {"stderr", "emerg",  "alert", "crit", "error",
                                        "warn",   "notice", "info",  "debug"};
 
 void write_all(int fd, std::string_view text) {
@@ -66,9 +66,13 @@ void append_escaped(std::string& line, std::string_view message) {
 
 }  // namespace
 
-std::string_view log_level_name(LogLevel level) { return kNames[static_cast<std::size_t>(level)]; }
+std::string_view log_level_name(LogLevel level) {
+    return kNames[static_cast<std::size_t>(level)];
+}
 
-std::shared_ptr<LogSink> make_stderr_sink() { return std::make_shared<StderrSink>(); }
+std::shared_ptr<LogSink> make_stderr_sink() {
+    return std::make_shared<StderrSink>();
+}
 
 std::shared_ptr<LogSink> make_file_sink(const std::string& path) {
     const int fd = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);

@@ -1,7 +1,8 @@
 // The error log: levels, sinks and nginx's line shape
-// `2026/01/31 12:00:00 [error] PID#TID: *CONNECTION message, client: …`. A LogSink is a file, stderr or syslog,
-// opened by the application and shared by every level of configuration that names it. A Log is what code holds:
-// the sinks that apply, and a threshold. Any thread: each line is one write() (one datagram for syslog).
+// `2026/01/31 12:00:00 [error] PID#TID: *CONNECTION message, client: …`. A LogSink is a file,
+// stderr or syslog, opened by the application and shared by every level of configuration that names
+// it. A Log is what code holds: the sinks that apply, and a threshold. Any thread: each line is one
+// write() (one datagram for syslog).
 #pragma once
 
 #include <fmt/format.h>
@@ -24,8 +25,8 @@ public:
     virtual ~LogSink() = default;
     // `line` is complete, with its newline.
     virtual void write(LogLevel level, std::string_view line) = 0;
-    // Opens the file again under its name (after it was rotated). Returns false where that failed; the old
-    // file stays in use then.
+    // Opens the file again under its name (after it was rotated). Returns false where that failed;
+    // the old file stays in use then.
     virtual bool reopen() { return true; }
 };
 
@@ -47,8 +48,8 @@ public:
     LogLevel level() const { return level_; }
     const std::vector<Output>& outputs() const { return outputs_; }
 
-    // Writes the line; `connection` 0 leaves the `*N` out. Control characters in `message` are escaped as \xNN:
-    // what peers send cannot forge a line.
+    // Writes the line; `connection` 0 leaves the `*N` out. Control characters in `message` are
+    // escaped as \xNN: what peers send cannot forge a line.
     void write(LogLevel level, std::uint64_t connection, std::string_view message) const;
 
     template <class... Args>

@@ -1,6 +1,6 @@
-// Errors as values. Every fallible function returns Result<T>; Error is small, owns no heap memory and carries
-// what the two places that decide need: the mapping to an HTTP status (http/status_of_error) and the retry rule
-// of the upstream code. Any thread.
+// Errors as values. Every fallible function returns Result<T>; Error is small, owns no heap memory
+// and carries what the two places that decide need: the mapping to an HTTP status
+// (http/status_of_error) and the retry rule of the upstream code. Any thread.
 #pragma once
 
 #include <cstdint>

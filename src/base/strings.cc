@@ -17,7 +17,8 @@ bool equals_ignore_case(std::string_view a, std::string_view b) {
 }
 
 bool starts_with_ignore_case(std::string_view text, std::string_view prefix) {
-    return text.size() >= prefix.size() && equals_ignore_case(text.substr(0, prefix.size()), prefix);
+    return text.size() >= prefix.size() &&
+           equals_ignore_case(text.substr(0, prefix.size()), prefix);
 }
 
 std::size_t find_ignore_case(std::string_view text, std::string_view needle) {

@@ -1,5 +1,5 @@
-// Small text helpers over views: ASCII case, searching, number parsing and formatting. No locale anywhere, no
-// allocation unless a std::string is returned. Any thread.
+// Small text helpers over views: ASCII case, searching, number parsing and formatting. No locale
+// anywhere, no allocation unless a std::string is returned. Any thread.
 #pragma once
 
 #include <charconv>
@@ -10,10 +10,18 @@
 
 namespace moongate {
 
-constexpr char ascii_lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; }
-constexpr char ascii_upper(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c & ~0x20) : c; }
-constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
-constexpr bool is_alpha(char c) { return ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z'; }
+constexpr char ascii_lower(char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+}
+constexpr char ascii_upper(char c) {
+    return c >= 'a' && c <= 'z' ? static_cast<char>(c & ~0x20) : c;
+}
+constexpr bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
+constexpr bool is_alpha(char c) {
+    return ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z';
+}
 // -1 where `c` is not a hexadecimal digit.
 constexpr int hex_value(char c) {
     if (is_digit(c)) {
@@ -44,13 +52,16 @@ std::optional<T> parse_number(std::string_view text, int base = 10) {
     return value;
 }
 
-// A case-insensitive hash for header and variable names. Not for hostile keys in open tables without a bound.
+// A case-insensitive hash for header and variable names. Not for hostile keys in open tables
+// without a bound.
 std::uint32_t hash_ignore_case(std::string_view text);
 
 // Hash and equality for unordered containers keyed by std::string and looked up by view.
 struct StringHash {
     using is_transparent = void;
-    std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+    std::size_t operator()(std::string_view text) const {
+        return std::hash<std::string_view>{}(text);
+    }
 };
 
 }  // namespace moongate

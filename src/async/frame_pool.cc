@@ -1,0 +1,83 @@
+#include "async/frame_pool.h"
+
+#include <cstdlib>
+#include <new>
+
+namespace moongate::async {
+namespace {
+
+// Under a sanitizer every frame comes from malloc, so that a use after destruction is seen.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define MOONGATE_PLAIN_FRAMES 1
+#endif
+#endif
+
+[[maybe_unused]] constexpr std::size_t kStep = 64;
+[[maybe_unused]] constexpr std::size_t kClasses = 48;  // frames up to 3 KiB
+[[maybe_unused]] constexpr std::size_t kMaxPerClass =
+    512;  // kept for reuse; more goes back to malloc
+
+struct Free {
+    Free* next;
+};
+
+struct Pool {
+    Free* lists[kClasses] = {};
+    std::size_t counts[kClasses] = {};
+    bool closed = false;
+
+    ~Pool() {
+        closed = true;
+        for (Free*& list : lists) {
+            while (list != nullptr) {
+                Free* next = list->next;
+                std::free(list);
+                list = next;
+            }
+        }
+    }
+};
+
+[[maybe_unused]] thread_local Pool pool;
+
+void* plain(std::size_t bytes) {
+    void* memory = std::malloc(bytes);
+    if (memory == nullptr) {
+        std::abort();
+    }
+    return memory;
+}
+
+}  // namespace
+
+void* allocate_frame(std::size_t bytes) {
+#ifndef MOONGATE_PLAIN_FRAMES
+    const std::size_t index = (bytes - 1) / kStep;
+    if (index < kClasses) {
+        Free*& list = pool.lists[index];
+        if (list != nullptr) [[likely]] {
+            --pool.counts[index];
+            Free* frame = list;
+            list = frame->next;
+            return frame;
+        }
+        return plain((index + 1) * kStep);
+    }
+#endif
+    return plain(bytes);
+}
+
+void free_frame(void* frame, std::size_t bytes) {
+#ifndef MOONGATE_PLAIN_FRAMES
+    const std::size_t index = (bytes - 1) / kStep;
+    if (index < kClasses && pool.counts[index] < kMaxPerClass && !pool.closed) [[likely]] {
+        ++pool.counts[index];
+        pool.lists[index] = new (frame) Free{pool.lists[index]};
+        return;
+    }
+#endif
+    std::free(frame);
+}
+
+}  // namespace moongate::async

@@ -1,0 +1,125 @@
+// Task<T>: a coroutine that starts when awaited, has one owner and stays on one thread. Destroying
+// a Task that has not finished cancels it: its frame, and through it every Task it awaits, is
+// unwound by destructors. Exceptions do not cross it (fallible work returns Result<T>); one that
+// escapes ends the process.
+#pragma once
+
+#include <coroutine>
+#include <cstdlib>
+#include <exception>
+#include <optional>
+#include <utility>
+
+#include "async/frame_pool.h"
+
+namespace moongate::async {
+
+template <class T = void>
+class Task;
+
+namespace detail {
+
+struct PromiseBase {
+    std::coroutine_handle<> continuation = std::noop_coroutine();
+
+    static void* operator new(std::size_t bytes) { return allocate_frame(bytes); }
+    static void operator delete(void* frame, std::size_t bytes) { free_frame(frame, bytes); }
+
+    struct FinalAwaiter {
+        bool await_ready() const noexcept { return false; }
+        template <class Promise>
+        std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> done) const noexcept {
+            return done.promise().continuation;
+        }
+        void await_resume() const noexcept {}
+    };
+
+    std::suspend_always initial_suspend() const noexcept { return {}; }
+    FinalAwaiter final_suspend() const noexcept { return {}; }
+    [[noreturn]] void unhandled_exception() const noexcept { std::terminate(); }
+};
+
+template <class T>
+struct Promise : PromiseBase {
+    std::optional<T> value;
+
+    Task<T> get_return_object();
+    template <class U>
+    void return_value(U&& result) {
+        value.emplace(std::forward<U>(result));
+    }
+    T take() { return std::move(*value); }
+};
+
+template <>
+struct Promise<void> : PromiseBase {
+    Task<void> get_return_object();
+    void return_void() const {}
+    void take() const {}
+};
+
+}  // namespace detail
+
+template <class T>
+class [[nodiscard]] Task {
+public:
+    using promise_type = detail::Promise<T>;
+    using Handle = std::coroutine_handle<promise_type>;
+
+    Task() = default;
+    explicit Task(Handle handle) : handle_(handle) {}
+    Task(Task&& other) noexcept : handle_(std::exchange(other.handle_, {})) {}
+    Task& operator=(Task&& other) noexcept {
+        if (this != &other) {
+            reset();
+            handle_ = std::exchange(other.handle_, {});
+        }
+        return *this;
+    }
+    ~Task() { reset(); }
+
+    explicit operator bool() const { return static_cast<bool>(handle_); }
+    bool done() const { return handle_ && handle_.done(); }
+
+    // Destroys the coroutine. Must not be called from inside it.
+    void reset() {
+        if (handle_) {
+            std::exchange(handle_, {}).destroy();
+        }
+    }
+
+    // For owners that drive a task themselves (Supervised, TaskGroup): starts it with
+    // `continuation` resumed at its end. take_result() may be called once done() holds.
+    void start(std::coroutine_handle<> continuation) {
+        handle_.promise().continuation = continuation;
+        handle_.resume();
+    }
+    T take_result() { return handle_.promise().take(); }
+
+    auto operator co_await() && noexcept {
+        struct Awaiter {
+            Handle handle;
+            bool await_ready() const noexcept { return false; }
+            std::coroutine_handle<> await_suspend(std::coroutine_handle<> awaiting) const noexcept {
+                handle.promise().continuation = awaiting;
+                return handle;
+            }
+            T await_resume() const { return handle.promise().take(); }
+        };
+        return Awaiter{handle_};
+    }
+
+private:
+    Handle handle_;
+};
+
+template <class T>
+Task<T> detail::Promise<T>::get_return_object() {
+    return Task<T>(std::coroutine_handle<Promise<T>>::from_promise(*this));
+}
+
+inline Task<void> detail::Promise<void>::get_return_object() {
+    return Task<void>(std::coroutine_handle<Promise<void>>::from_promise(*this));
+}
+
+}  // namespace moongate::async
