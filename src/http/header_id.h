@@ -4,6 +4,7 @@
 // thread.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
@@ -185,10 +186,66 @@ constexpr std::uint32_t header_hash(std::string_view name) {
     return static_cast<std::uint32_t>(mixed >> 32) ^ static_cast<std::uint32_t>(mixed >> 13);
 }
 
-// Other where `name` is not in the list. Letter case does not matter.
-HeaderId header_id(std::string_view name);
-// The same where header_hash(name) is at hand.
-HeaderId header_id(std::string_view name, std::uint32_t hash);
+namespace detail {
+
+struct KnownName {
+    char lower[32];
+    std::uint8_t size;
+};
+
+inline constexpr std::uint32_t kHeaderTableBits = 9;
+inline constexpr std::size_t kHeaderTableSize = std::size_t{1} << kHeaderTableBits;
+// Found by trial: sends the names' hashes to different slots (header_id.cc asserts it).
+inline constexpr std::uint32_t kHeaderTableFactor = 0xf9d06d95;
+
+extern const std::array<KnownName, kHeaderIdCount> kKnownNames;
+extern const std::array<HeaderId, kHeaderTableSize> kHeaderTable;
+
+inline bool same_known_name(const KnownName& known, std::string_view name) {
+    // Or-ing 0x20 into the letters, which are the bytes with bit 0x40, makes the comparison exact
+    // and case-insensitive at once.
+    const auto differs = [&](std::size_t at, auto word) {
+        auto lower = word;
+        std::memcpy(&word, name.data() + at, sizeof(word));
+        std::memcpy(&lower, known.lower + at, sizeof(word));
+        const auto letters = (lower & static_cast<decltype(word)>(0x4040404040404040U)) >> 1;
+        return static_cast<decltype(word)>((word | letters) ^ lower);
+    };
+    const std::size_t n = name.size();
+    if (n != known.size) {
+        return false;
+    }
+    if (n >= 8) {
+        std::uint64_t difference = differs(n - 8, std::uint64_t{0});
+        for (std::size_t at = 0; at + 8 < n; at += 8) {
+            difference |= differs(at, std::uint64_t{0});
+        }
+        return difference == 0;
+    }
+    if (n >= 4) {
+        return (differs(0, std::uint32_t{0}) | differs(n - 4, std::uint32_t{0})) == 0;
+    }
+    std::uint8_t difference = 0;
+    for (std::size_t at = 0; at < n; ++at) {
+        difference = static_cast<std::uint8_t>(difference | differs(at, std::uint8_t{0}));
+    }
+    return difference == 0;
+}
+
+}  // namespace detail
+
+// Other where `name` is not in the list. Letter case does not matter. `hash` is header_hash(name).
+inline HeaderId header_id(std::string_view name, std::uint32_t hash) {
+    const HeaderId id =
+        detail::kHeaderTable[static_cast<std::uint32_t>(hash * detail::kHeaderTableFactor) >>
+                             (32 - detail::kHeaderTableBits)];
+    return detail::same_known_name(detail::kKnownNames[static_cast<std::size_t>(id)], name)
+               ? id
+               : HeaderId::Other;
+}
+inline HeaderId header_id(std::string_view name) {
+    return header_id(name, header_hash(name));
+}
 
 // The canonical spelling; empty for Other.
 std::string_view header_name(HeaderId id);

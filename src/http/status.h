@@ -13,14 +13,14 @@ std::string_view reason_phrase(int status);
 
 struct ErrorPage {
     std::string_view title;    // "404 Not Found"
-    std::string_view heading;  // what stands in <h1>, the same but for 494 to 497
+    std::string_view heading;  // what stands in <h1>, "400 Bad Request" for 494 to 497
     std::string_view note;     // the centred line below the heading, or empty
 };
 
 // Null where nginx has no page for the status (it sends an empty body then).
 const ErrorPage* error_page(int status);
 
-// The status a client sees: nginx sends its internal 494 to 497 as 400, 498 as 404.
+// The status a client sees: nginx sends its internal 494 to 497 as 400.
 int sent_status(int status);
 
 }  // namespace moongate::http

@@ -1,0 +1,21 @@
+// Field lines of a head or trailer section, shared by the HTTP/1 parsers. Private to src/http.
+#pragma once
+
+#include "http/h1_parser.h"
+
+namespace moongate::http {
+
+struct FieldRules {
+    std::size_t max_line = 8192;
+    std::uint32_t max_fields = 1000;
+    bool drop_invalid_names = true;  // else such fields are taken as they are
+    bool allow_underscores = false;
+    bool allow_controls = false;  // in values, but for CR, LF and NUL
+    HeaderIdSet unique;           // names that must not come twice
+};
+
+// Parses from `at` to `end`, where the last bytes must be the section's empty line.
+ParseResult parse_fields(const char* at, const char* end, const FieldRules& rules,
+                         HeaderList& headers);
+
+}  // namespace moongate::http
