@@ -79,6 +79,10 @@ std::shared_ptr<LogSink> make_file_sink(const std::string& path) {
     return fd < 0 ? nullptr : std::make_shared<FileSink>(path, fd);
 }
 
+std::shared_ptr<LogSink> make_file_sink(const std::string& path, int fd) {
+    return std::make_shared<FileSink>(path, fd);
+}
+
 Log::Log(std::vector<Output> outputs) : outputs_(std::move(outputs)) {
     for (const Output& output : outputs_) {
         level_ = std::max(level_, output.level);
@@ -89,11 +93,18 @@ void Log::write(LogLevel level, std::uint64_t connection, std::string_view messa
     if (!enabled(level)) {
         return;
     }
-    thread_local const auto thread_id = static_cast<long>(::syscall(SYS_gettid));
+    // A forked child starts with its parent's thread-local values: both ids are asked for again
+    // there.
+    thread_local pid_t process_id = 0;
+    thread_local long thread_id = 0;
+    if (const pid_t now = ::getpid(); now != process_id) {
+        process_id = now;
+        thread_id = ::syscall(SYS_gettid);
+    }
     std::string line;
     line.reserve(message.size() + 64);
     fmt::format_to(std::back_inserter(line), "{} [{}] {}#{}: ", Clock::current().log_date(),
-                   log_level_name(level), ::getpid(), thread_id);
+                   log_level_name(level), process_id, thread_id);
     if (connection != 0) {
         fmt::format_to(std::back_inserter(line), "*{} ", connection);
     }

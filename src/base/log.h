@@ -33,6 +33,9 @@ public:
 std::shared_ptr<LogSink> make_stderr_sink();
 // Appends to `path`, created with mode 0644. Null where it cannot be opened; errno says why.
 std::shared_ptr<LogSink> make_file_sink(const std::string& path);
+// Over a descriptor that someone with the right to open `path` opened for appending; the sink owns
+// it.
+std::shared_ptr<LogSink> make_file_sink(const std::string& path, int fd);
 
 class Log {
 public:
