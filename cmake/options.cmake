@@ -3,16 +3,20 @@ option(MOONGATE_SANITIZE "address+undefined, thread, or empty" "")
 option(MOONGATE_FUZZ "build the *_fuzz.cc targets with libFuzzer" OFF)
 option(MOONGATE_LTO "link-time optimisation (thin)" OFF)
 
+# A precompiled header carries the time it was made, and ccache takes no chances with one unless told: without
+# -fno-pch-timestamp below and these two allowances, every file that uses it would miss.
 find_program(CCACHE ccache)
 if(CCACHE)
-    set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
-    set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE})
+    set(launcher ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${CCACHE})
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
+    set(CMAKE_C_COMPILER_LAUNCHER ${launcher})
 endif()
 
 add_library(moongate_options INTERFACE)
 target_compile_options(moongate_options INTERFACE
     -Wall -Wextra -Wpedantic -Werror -Wno-missing-field-initializers -Wno-unused-parameter
-    -Wnon-virtual-dtor -Woverloaded-virtual -fno-omit-frame-pointer -fstack-protector-strong)
+    -Wnon-virtual-dtor -Woverloaded-virtual -fno-omit-frame-pointer -fstack-protector-strong
+    "SHELL:-Xclang -fno-pch-timestamp")
 target_include_directories(moongate_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 target_link_options(moongate_options INTERFACE -fuse-ld=lld-19)
 
