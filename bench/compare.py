@@ -14,6 +14,7 @@ figures drift from machine to machine; the ratios are what counts. Writes build/
 import argparse
 import contextlib
 import datetime
+import functools
 import json
 import os
 import re
@@ -135,20 +136,23 @@ def table(options, report, skipped):
     (peers.WORK / "table.svg").write_text(plot.svg(measured))
 
 
-def nginx_and_moongate(options, skipped):
-    for peer in ("nginx", "moongate"):
-        if peer in options.peers:
+def available(candidates, options, skipped):
+    for peer in candidates:
+        if peer.split("-")[0] in options.peers:
             if why := peers.missing(peer):
                 skipped.append(f"{peers.NAMES[peer]} left out: {why}")
             else:
-                yield peer, getattr(peers, peer)
+                yield peer
 
 
 def servers_row(options, report, skipped):
     config = rows.many_servers(options.count)
     print(f"\n{options.count:,} server blocks")
-    for peer, start in nginx_and_moongate(options, skipped):
-        found = []
+    # ngx_lua has its own price for each server and location, so nginx is shown without it and with it.
+    starts = {"nginx": functools.partial(peers.nginx, lua=False),
+              "nginx-lua": functools.partial(peers.nginx, name="nginx-lua"), "moongate": peers.moongate}
+    for peer in available(starts, options, skipped):
+        start, found = starts[peer], []
         try:
             for _ in range(options.rounds):
                 host = f"tenant{options.count - 1}.example.com"
@@ -165,14 +169,14 @@ def servers_row(options, report, skipped):
             continue
         result = {key: statistics.median(f[key] for f in found) for key in found[0]}
         report.setdefault("servers", {"count": options.count})[peer] = result
-        print(f"  {peers.NAMES[peer]:<12} first response after {result['start_s']:.2f} s, "
+        print(f"  {peers.NAMES[peer]:<20} first response after {result['start_s']:.2f} s, "
               f"{result['memory_mb']:.0f} MB resident", flush=True)
 
 
 def idle_row(options, report, skipped):
     print(f"\n{options.count:,} idle keep-alive connections, each after one request")
     row = rows.ROWS[0]
-    for peer, _ in nginx_and_moongate(options, skipped):
+    for peer in available(("nginx", "moongate"), options, skipped):
         clients = []
         server = None
         try:
@@ -206,7 +210,7 @@ def idle_row(options, report, skipped):
                 server.stop()
         result = {"bytes_a_connection": growth / options.count, "growth_mb": growth / 1e6}
         report.setdefault("idle", {"count": options.count})[peer] = result
-        print(f"  {peers.NAMES[peer]:<12} {result['bytes_a_connection']:.0f} bytes a connection in user space",
+        print(f"  {peers.NAMES[peer]:<20} {result['bytes_a_connection']:.0f} bytes a connection in user space",
               flush=True)
 
 

@@ -17,7 +17,7 @@ FLOOR = pathlib.Path(os.environ.get("MOONGATE_FLOOR") or ROOT / "build/release/b
 SERVER_CORE, LOAD_CORE = 0, 1
 TICK = os.sysconf("SC_CLK_TCK")
 
-NAMES = {"floor": "floor (bare epoll)", "nginx": "nginx", "haproxy": "HAProxy", "moongate": "Moongate"}
+NAMES = {"floor": "floor (bare epoll)", "nginx": "nginx", "nginx-lua": "nginx with ngx_lua", "haproxy": "HAProxy", "moongate": "Moongate"}
 
 
 def free_port():
@@ -29,8 +29,8 @@ def free_port():
 def missing(peer):
     """Why this peer cannot be measured here, or None."""
     program = {"floor": FLOOR / "floor_responder", "nginx": pathlib.Path("/usr/sbin/nginx"),
-               "haproxy": pathlib.Path("/usr/sbin/haproxy"), "moongate": MOONGATE}[peer]
-    return None if os.access(program, os.X_OK) else f"{program} is missing"
+               "nginx-lua": pathlib.Path("/usr/lib/nginx/modules/ngx_http_lua_module.so"), "haproxy": pathlib.Path("/usr/sbin/haproxy"), "moongate": MOONGATE}[peer]
+    return None if os.access(program, os.R_OK) else f"{program} is missing"
 
 
 @dataclasses.dataclass
@@ -153,8 +153,9 @@ def nginx_style(name, binary, config, port, core=SERVER_CORE, host=None, modules
     return Server(name, [binary, "-p", f"{prefix}/", "-e", "stderr", "-c", path, "-g", globals_], port, core, host)
 
 
-def nginx(config, port, name="nginx", core=SERVER_CORE, host=None):
-    return nginx_style(name, "/usr/sbin/nginx", config, port, core, host, ("ndk_http_module", "ngx_http_lua_module"))
+def nginx(config, port, name="nginx", core=SERVER_CORE, host=None, lua=True):
+    modules = ("ndk_http_module", "ngx_http_lua_module") if lua else ()
+    return nginx_style(name, "/usr/sbin/nginx", config, port, core, host, modules)
 
 
 def moongate(config, port, host=None):
