@@ -51,6 +51,7 @@ private:
     enum class State : std::uint8_t {
         SizeStart,
         Size,
+        BeforeExtension,
         Extension,
         SizeLf,
         Data,
@@ -61,7 +62,6 @@ private:
         Failed
     };
 
-    Step finish(Event event, std::size_t consumed, std::string_view data = {});
     Step fail(std::size_t consumed);
     // Consume from `at` on; return the new position. They set state_.
     std::size_t read_size_line(std::string_view input, std::size_t at);

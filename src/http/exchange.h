@@ -65,6 +65,26 @@ struct ResponseStart {
     const HeaderList* headers = nullptr;    // all other fields, in order
 };
 
+// Why a request could not be taken up: its head was malformed, too large or too slow. The engine
+// answers with `status` and logs `log_text` without running any phase.
+struct HeadFailure {
+    int status = 0;  // 0: the head is in order
+    std::string_view log_text;
+    std::string_view detail;  // the bytes at fault
+};
+
+// What happens to the connection behind the response; from the settings of the location that
+// answered.
+struct ConnectionPolicy {
+    Milliseconds keep_alive_timeout{75000};
+    Milliseconds send_timeout{60000};
+    Milliseconds lingering_time{30000};
+    Milliseconds lingering_timeout{5000};
+    std::uint8_t lingering = 1;  // 0 off, 1 where the client may still be sending, 2 always
+    bool reset_timed_out = false;
+    std::size_t postpone_output = 1460;
+};
+
 class Exchange {
 public:
     virtual ~Exchange() = default;
@@ -74,6 +94,7 @@ public:
     virtual Arena& arena() = 0;
     virtual const RequestHead& head() const = 0;
     virtual const RequestFraming& framing() const = 0;
+    virtual const HeadFailure& head_failure() const = 0;
     virtual ConnectionInfo& connection() = 0;
     // "HTTP/1.1": $server_protocol.
     virtual std::string_view protocol() const = 0;
@@ -110,6 +131,9 @@ public:
     virtual void abort() = 0;
     // No further request on this connection.
     virtual void disable_keep_alive() = 0;
+    // Whether a further request may follow, as far as the request's framing and the session know.
+    virtual bool may_keep_alive() const = 0;
+    virtual void set_policy(const ConnectionPolicy& policy) = 0;
 
     // --- the connection under it
     // ----------------------------------------------------------------------------- True once the

@@ -30,8 +30,8 @@ struct RequestFraming {
     std::string_view upgrade_protocol;  // the Upgrade header's value where `upgrade`
 };
 
-// `arena` takes the host where it had to be lowered. An error means 4xx or 501 and a closed
-// connection.
+// For HTTP/1 alone: HTTP/2 and 3 frame by their own layers. `arena` takes the host where it had to
+// be lowered. An error means 4xx or 501 and a closed connection.
 RequestFraming request_framing(const RequestHead& request, Arena& arena);
 
 struct ResponseFraming {

@@ -246,6 +246,9 @@ ParseResult parse_response_head(std::string_view head, const ParseLimits& limits
     response.reason = between(reason, at);
     response.status_text = between(status, at);
     at += 2;
+    if (static_cast<std::size_t>(at - head.data()) > limits.max_request_line) {
+        return {.error = HeadError::ResponseTooLarge, .detail = first_line(head)};
+    }
     const FieldRules rules{.max_line = limits.max_header_line,
                            .max_fields = limits.max_headers,
                            .drop_invalid_names = false,

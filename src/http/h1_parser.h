@@ -16,10 +16,11 @@
 namespace moongate::http {
 
 struct ParseLimits {
-    std::size_t max_request_line = 8192;  // large_client_header_buffers' size
-    std::size_t max_header_line = 8192;   // the same
-    std::size_t max_head = 4 * 8192;      // its number × size
-    std::uint32_t max_headers = 1000;     // max_headers
+    std::size_t max_request_line =
+        8192;  // large_client_header_buffers' size; of a response, its status line
+    std::size_t max_header_line = 8192;  // the same
+    std::size_t max_head = 4 * 8192;     // its number × size
+    std::uint32_t max_headers = 1000;    // max_headers
     bool ignore_invalid_headers = true;
     bool underscores_in_headers = false;
 };

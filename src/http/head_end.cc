@@ -61,7 +61,7 @@ HeadScanResult scan_head(std::string_view bytes, const ParseLimits& limits, Head
         }
     }
     const HeadError line_error = HeadError::HeaderTooLong;
-    const HeadError first_error = request ? HeadError::UriTooLong : HeadError::HeadTooLarge;
+    const HeadError first_error = request ? HeadError::UriTooLong : HeadError::ResponseTooLarge;
     for (std::size_t at = scan.scanned; at < bytes.size();) {
         const auto* newline =
             static_cast<const char*>(std::memchr(bytes.data() + at, '\n', bytes.size() - at));

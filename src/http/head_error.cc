@@ -52,8 +52,6 @@ constexpr Row kRows[] = {
     {HeadError::UnknownExpectation, 417, "client sent unknown \"Expect\" header", kInvalidHeader},
     {HeadError::InvalidStatusLine, 502, "", "upstream sent no valid HTTP/1.0 header"},
     {HeadError::ResponseTooLarge, 502, "", "upstream sent too big header"},
-    {HeadError::UnexpectedEncoding, 502, "",
-     "upstream sent \"Transfer-Encoding\" in a response without body"},
 };
 
 consteval bool rows_in_order() {
@@ -63,7 +61,7 @@ consteval bool rows_in_order() {
             return false;
         }
     }
-    return i == static_cast<std::size_t>(HeadError::UnexpectedEncoding) + 1;
+    return i == static_cast<std::size_t>(HeadError::ResponseTooLarge) + 1;
 }
 static_assert(rows_in_order());
 

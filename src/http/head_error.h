@@ -32,7 +32,6 @@ enum class HeadError : std::uint8_t {
     UnknownExpectation,
     InvalidStatusLine,  // responses only, from here on
     ResponseTooLarge,
-    UnexpectedEncoding,  // Transfer-Encoding with a status that has no body, or in HTTP/1.0
 };
 
 // The status for the client: 400, 414, 417, 494 (nginx's internal form of 400), 501, 505; 502 for

@@ -1,0 +1,154 @@
+#include "http/h1_writer.h"
+
+#include <array>
+#include <charconv>
+
+#include "http/byte_scan.h"
+#include "http/status.h"
+
+namespace moongate::http {
+namespace {
+
+constexpr std::string_view kVersion = "HTTP/1.1 ";
+constexpr int kFirstStatus = 100;
+constexpr int kStatuses = 500;  // 100 to 599
+
+// The complete lines of the statuses with a phrase, put together once.
+class StatusLines {
+public:
+    StatusLines() {
+        char* at = text_;
+        for (int i = 0; i < kStatuses; ++i) {
+            const std::string_view phrase = reason_phrase(kFirstStatus + i);
+            if (phrase.empty()) {
+                continue;
+            }
+            ByteWriter writer(at);
+            writer.append(kVersion);
+            writer.append_number(static_cast<std::uint64_t>(kFirstStatus + i));
+            writer.append(' ');
+            writer.append(phrase);
+            writer.append("\r\n");
+            lines_[static_cast<std::size_t>(i)] = {
+                at, static_cast<std::size_t>(writer.position() - at)};
+            at = writer.position();
+        }
+    }
+    std::string_view line(int status) const {
+        const auto i = static_cast<std::size_t>(status - kFirstStatus);
+        return i < lines_.size() ? lines_[i] : std::string_view{};
+    }
+
+private:
+    std::array<std::string_view, kStatuses> lines_;
+    char text_[4096];
+};
+
+}  // namespace
+
+void ByteWriter::append_number(std::uint64_t value) {
+    at_ = std::to_chars(at_, at_ + kMaxDecimalDigits, value).ptr;
+}
+
+std::string_view status_line(int status) {
+    static const StatusLines lines;
+    return lines.line(status);
+}
+
+std::size_t status_line_size(int status, std::string_view status_text) {
+    if (!status_text.empty()) {
+        return kVersion.size() + status_text.size() + 2;
+    }
+    const std::string_view line = status_line(status);
+    return line.empty() ? kVersion.size() + 3 + 3 : line.size();
+}
+
+void write_status_line(ByteWriter& writer, int status, std::string_view status_text) {
+    if (!status_text.empty()) {
+        writer.append(kVersion);
+        writer.append(status_text);
+        writer.append("\r\n");
+        return;
+    }
+    const std::string_view line = status_line(status);
+    if (!line.empty()) {
+        writer.append(line);
+        return;
+    }
+    // nginx's "%03ui ".
+    writer.append(kVersion);
+    const auto number = static_cast<unsigned>(status < 0 || status > 999 ? 999 : status);
+    writer.append(static_cast<char>('0' + number / 100));
+    writer.append(static_cast<char>('0' + number / 10 % 10));
+    writer.append(static_cast<char>('0' + number % 10));
+    writer.append(" \r\n");
+}
+
+std::size_t headers_size(const HeaderList& headers) {
+    std::size_t bytes = 0;
+    for (const Header& header : headers) {
+        bytes += header_size(header.name, header.value);
+    }
+    return bytes;
+}
+
+void write_headers(ByteWriter& writer, const HeaderList& headers) {
+    for (const Header& header : headers) {
+        writer.append_header(header.name, header.value);
+    }
+}
+
+std::size_t response_head_size(const ResponseHead& response) {
+    return status_line_size(response.status, response.status_text) +
+           headers_size(response.headers) + 2;
+}
+
+std::size_t write_response_head(const ResponseHead& response, char* to) {
+    ByteWriter writer(to);
+    write_status_line(writer, response.status, response.status_text);
+    write_headers(writer, response.headers);
+    writer.append("\r\n");
+    return static_cast<std::size_t>(writer.position() - to);
+}
+
+std::size_t request_head_size(std::string_view method, std::string_view target,
+                              const HeaderList& headers) {
+    return method.size() + target.size() + 12 + headers_size(headers) + 2;
+}
+
+std::size_t write_request_head(std::string_view method, std::string_view target, int minor,
+                               const HeaderList& headers, char* to) {
+    ByteWriter writer(to);
+    writer.append(method);
+    writer.append(' ');
+    writer.append(target);
+    writer.append(minor == 0 ? " HTTP/1.0\r\n" : " HTTP/1.1\r\n");
+    write_headers(writer, headers);
+    writer.append("\r\n");
+    return static_cast<std::size_t>(writer.position() - to);
+}
+
+bool valid_header_name(std::string_view name) {
+    for (char c : name) {
+        if (!scan::is(c, scan::kToken)) {
+            return false;
+        }
+    }
+    return !name.empty();
+}
+
+bool valid_header_value(std::string_view value) {
+    for (char c : value) {
+        if (c == '\r' || c == '\n' || c == '\0') {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool valid_request_target(std::string_view target) {
+    return !target.empty() && scan::target_end(target.data(), target.data() + target.size()) ==
+                                  target.data() + target.size();
+}
+
+}  // namespace moongate::http
