@@ -1,5 +1,6 @@
-// The command line: nginx's options, read as nginx reads them (letters may be joined, a value may follow its
-// letter directly). Source: the "Command-line parameters" page of nginx.org. Main thread, before anything else.
+// The command line: nginx's options, read as nginx reads them (letters may be joined, a value may
+// follow its letter directly). Source: the "Command-line parameters" page of nginx.org. Main
+// thread, before anything else.
 #pragma once
 
 #include <expected>

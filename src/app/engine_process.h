@@ -1,8 +1,9 @@
-// The seam between the process side (supervisor, command line, signals) and the engine that serves requests.
-// The supervisor knows a configuration only as the ProcessConfig below, and the engine only as load() and run().
-// load() is called in the supervisor (with its privileges, before any fork: it must not start threads) and again
-// in the engine process when a reload is announced. run() is called once in the forked engine process, or on a
-// thread of the only process where `master_process off`. Meaning of the values: nginx's ngx_core_module documentation.
+// The seam between the process side (supervisor, command line, signals) and the engine that serves
+// requests. The supervisor knows a configuration only as the ProcessConfig below, and the engine
+// only as load() and run(). load() is called in the supervisor (with its privileges, before any
+// fork: it must not start threads) and again in the engine process when a reload is announced.
+// run() is called once in the forked engine process, or on a thread of the only process where
+// `master_process off`. Meaning of the values: nginx's ngx_core_module documentation.
 #pragma once
 
 #include <sys/socket.h>
@@ -21,7 +22,8 @@ namespace moongate::app {
 
 class EngineControl;
 
-// One address of the configuration's `listen` directives with its socket options. -1: leave the system's default.
+// One address of the configuration's `listen` directives with its socket options. -1: leave the
+// system's default.
 struct ListenSpec {
     sockaddr_storage address{};
     socklen_t address_bytes = 0;
@@ -43,7 +45,8 @@ struct ListenSpec {
     int keepalive_probes = 0;
 };
 
-// An open listening socket as the engine sees it. `name` is the address as messages show it: "0.0.0.0:80",
+// An open listening socket as the engine sees it. `name` is the address as messages show it:
+// "0.0.0.0:80",
 // "[::1]:80" or "unix:/path". `copy` counts the sockets of one address (reuseport) from 0.
 struct ListenSocket {
     std::string name;
@@ -62,8 +65,9 @@ struct Account {
 
 enum class OpenMode : std::uint8_t { Read, Append };
 
-// A file that the configuration names: a certificate or included file (Read), a log (Append). The supervisor
-// opens these, and only these, for an engine that lacks the privilege; on USR1 it hands the logs to the account.
+// A file that the configuration names: a certificate or included file (Read), a log (Append). The
+// supervisor opens these, and only these, for an engine that lacks the privilege; on USR1 it hands
+// the logs to the account.
 struct NamedFile {
     std::string path;  // absolute
     OpenMode mode = OpenMode::Read;
@@ -82,8 +86,9 @@ struct ProcessConfig {
     int priority = 0;
     std::string working_directory;  // empty: unchanged
     std::optional<std::chrono::milliseconds> shutdown_timeout;
-    Log log;                 // the main context's error_log, already open
-    std::string stderr_path;  // first file among the main error logs; standard error is pointed at it. Empty: none
+    Log log;                  // the main context's error_log, already open
+    std::string stderr_path;  // first file among the main error logs; standard error is pointed at
+                              // it. Empty: none
     std::vector<NamedFile> files;
 };
 
@@ -113,26 +118,28 @@ enum class LoadPurpose : std::uint8_t {
 
 struct LoadRequest {
     LoadPurpose purpose = LoadPurpose::Serve;
-    std::string prefix;             // ends in '/'
+    std::string prefix;              // ends in '/'
     std::string configuration_path;  // absolute
     std::string directives;          // of -g
     std::string error_log;           // where the configuration has no error_log; empty: stderr
-    // Set in the engine process: opens with the supervisor's privileges what this process may not open itself.
+    // Set in the engine process: opens with the supervisor's privileges what this process may not
+    // open itself.
     EngineControl* control = nullptr;
 };
 
 struct LoadResult {
     std::unique_ptr<Configuration> configuration;  // null: refused, the messages say why
-    bool syntax_ok = false;                        // false with a null configuration: the text itself is wrong
-    std::vector<Message> messages;                 // with nginx's wording and file:line, also warnings
+    bool syntax_ok = false;         // false with a null configuration: the text itself is wrong
+    std::vector<Message> messages;  // with nginx's wording and file:line, also warnings
 };
 
 class Engine {
 public:
     virtual ~Engine() = default;
     virtual LoadResult load(const LoadRequest& request) = 0;
-    // Serves until control.receive() yields Stop, or until it yields Quit and the last request has ended.
-    // Returns the exit code: 0, or 2 where starting again would not help (as nginx's fatal code).
+    // Serves until control.receive() yields Stop, or until it yields Quit and the last request has
+    // ended. Returns the exit code: 0, or 2 where starting again would not help (as nginx's fatal
+    // code).
     virtual int run(const Configuration& configuration, EngineControl& control) = 0;
 };
 
