@@ -134,7 +134,6 @@ private:
                             const std::function<Applied()>* between);
     Applied apply_one(const Statement& statement, std::vector<Deferred>& deferred);
     Applied apply_row(const Statement& statement, const Directive& row);
-    Applied enter_row(const Statement& statement, const Directive& row);
     Applied apply_defaults(Level& level);
     Applied finish_level(Level& level, bool root);
     Applied run_checks();

@@ -24,6 +24,7 @@
 #include "conf/error.h"
 #include "conf/level.h"
 #include "conf/syntax.h"
+#include "conf/values.h"
 
 namespace moongate::conf {
 
@@ -104,13 +105,6 @@ enum class Merge : std::uint8_t {
 struct EnumValue {
     std::string_view name;
     std::int64_t value;
-};
-
-// `proxy_buffers 8 4k`.
-struct Buffers {
-    std::size_t count = 0;
-    std::size_t size = 0;
-    bool operator==(const Buffers&) const = default;
 };
 
 using KeyValue = std::pair<std::string, std::string>;

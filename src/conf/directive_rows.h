@@ -4,7 +4,6 @@
 #pragma once
 
 #include "conf/directive.h"
-#include "conf/values.h"
 
 namespace moongate::conf {
 namespace detail {

@@ -78,7 +78,7 @@ public:
     // A root: every struct of the registry as its constructor leaves it.
     explicit Level(const Registry& registry);
     // A child that shares all of `parent`.
-    Level(const Registry& registry, SettingsRef parent);
+    explicit Level(SettingsRef parent);
     Level(const Level&) = delete;
     Level& operator=(const Level&) = delete;
     ~Level();
@@ -86,7 +86,7 @@ public:
     // As it stands now: this level's or the inherited one.
     template <class S>
     const S& get() const {
-        return *static_cast<const S*>(slots_[static_cast<std::size_t>(settings_slot<S>)]);
+        return *static_cast<const S*>(look(settings_slot<S>));
     }
     // This level's own copy, made at the first call.
     template <class S>
@@ -106,13 +106,18 @@ public:
     SettingsRef freeze();
 
 private:
-    const Registry* registry_;
+    struct Slot {
+        const void* settings = nullptr;
+        bool own = false;      // this level holds the only reference
+        bool changed = false;  // this level has or had its own copy
+    };
+    Slot& slot(const SettingsInfo& info);
+    const void* look(int slot) const { return slots_[static_cast<std::size_t>(slot)].settings; }
+
     SettingsRef parent_;
-    SettingsRef frozen_;
-    std::vector<const void*> slots_;
-    std::vector<bool> own_;  // this level holds one reference and nobody else sees the struct
+    std::vector<Slot> slots_;
     std::vector<const void*> seen_;
-    bool changed_ = false;
+    bool unfrozen_ = false;
 };
 
 }  // namespace moongate::conf

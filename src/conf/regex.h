@@ -48,10 +48,9 @@ public:
                                    std::uint32_t match_limit = kMatchLimit);
 
     explicit operator bool() const { return code_ != nullptr; }
-    // Fills `offsets` with pairs, at most offsets.size() / 2 of them; groups that took no part get
-    // Captures::kUnset. Returns the number of pairs filled (at least 1 where `offsets` holds a
-    // pair), 0 for no match, or PCRE2's negative error code (a limit was hit, bad UTF). `subject`
-    // at most 4 GiB.
+    // Fills `offsets` with a pair a group, the whole match first, as many as fit; groups that took
+    // no part get Captures::kUnset. Returns how many pairs fit, at least 1; 0 for no match; or
+    // PCRE2's negative error code (a limit was hit, bad UTF). `subject` must be under 4 GiB.
     int match(std::string_view subject, std::span<std::uint32_t> offsets,
               std::size_t start = 0) const;
     bool matches(std::string_view subject) const { return match(subject, {}) > 0; }

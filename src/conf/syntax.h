@@ -64,6 +64,9 @@ struct ParseOptions {
     // Whether NAME's block is Lua text. Null: names that end in "_by_lua_block".
     std::function<bool(std::string_view name)> is_lua_block;
     unsigned max_include_depth = 64;
+    // A parameter of this many bytes or more is refused, as by nginx's buffer; a missing quote is
+    // found that way.
+    std::size_t max_parameter_bytes = 4096;
 };
 
 // Reads `path` and all it includes.

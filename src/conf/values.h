@@ -8,9 +8,21 @@
 #include <string>
 #include <string_view>
 
-#include "conf/directive.h"
+#include "conf/compiled_string.h"
+#include "conf/error.h"
+#include "conf/syntax.h"
 
 namespace moongate::conf {
+
+class Compiler;
+struct Directive;
+
+// `proxy_buffers 8 4k`.
+struct Buffers {
+    std::size_t count = 0;
+    std::size_t size = 0;
+    bool operator==(const Buffers&) const = default;
+};
 
 // "10", "4k", "1m" (either case), bytes. Nothing on overflow or any other character.
 std::optional<std::int64_t> parse_size(std::string_view text);

@@ -95,6 +95,7 @@ struct Variable {
     VariableFlags flags = VariableFlags::None;
     int index = -1;  // -1: the configuration does not mention it
     bool defined = false;
+    bool from_family = false;           // stands for a family member; an own definition replaces it
     std::shared_ptr<const void> owner;  // keeps what `data` points to
 };
 
@@ -121,7 +122,8 @@ public:
     // How many indexes are in use: the length of a request's values array.
     std::size_t size() const { return indexed_.size(); }
 
-    // By name at run time. Null: unknown, or only an undefined family member; ask family() then.
+    // By name at run time, in any case. Null: unknown, NoHash, or an unmentioned member of a
+    // family: see family().
     const Variable* find(std::string_view name) const;
     // The longest family whose prefix NAME has; null if none.
     const Variable* family(std::string_view name) const;
@@ -175,6 +177,8 @@ public:
     // Stores through the variable's set function, or into the values array. `text` must live as
     // long as the arena.
     void assign(int index, std::string_view text);
+    // Stores into the values array whatever the variable's set function: named groups do.
+    void store(int index, std::string_view text);
     // Forgets the value, so that the next use computes it.
     void forget(int index);
     // By name, as ngx.var does: `storage` holds the value of a variable without an index. Never
