@@ -90,9 +90,11 @@ public:
     virtual ~Exchange() = default;
 
     // --- request
-    // -------------------------------------------------------------------------------------------
     virtual Arena& arena() = 0;
-    virtual const RequestHead& head() const = 0;
+    // The engine may change its headers (Lua, modules).
+    virtual RequestHead& head() = 0;
+    // The head's bytes as they came: ngx.req.raw_header().
+    virtual std::string_view raw_head() const = 0;
     virtual const RequestFraming& framing() const = 0;
     virtual const HeadFailure& head_failure() const = 0;
     virtual ConnectionInfo& connection() = 0;
@@ -112,7 +114,6 @@ public:
     virtual const HeaderList& request_trailers() const = 0;
 
     // --- response
-    // ------------------------------------------------------------------------------------------
     // 1xx other than 101. Written at once.
     virtual async::Task<Status> send_informational(int status, const HeaderList& headers) = 0;
     // Once. Nothing is sent before the first write() that flushes, fills a packet or is the last.
@@ -136,7 +137,6 @@ public:
     virtual void set_policy(const ConnectionPolicy& policy) = 0;
 
     // --- the connection under it
-    // ----------------------------------------------------------------------------- True once the
     // client closed its side (or broke the connection).
     virtual bool peer_closed() const = 0;
     // `call` runs once from the reactor when that happens; null takes it back. One watcher at a

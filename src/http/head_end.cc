@@ -57,6 +57,9 @@ HeadScanResult scan_head(std::string_view bytes, const ParseLimits& limits, Head
     if (scan.scanned == 0 && bytes.size() <= limits.max_head) {
         const std::size_t end = find_head_end(bytes);
         if (end != kNpos) {
+            if (leading_line_ends(bytes) > kMaxLeading) {
+                return {.error = HeadError::InvalidRequest};
+            }
             return {.end = end};
         }
     }

@@ -111,7 +111,7 @@ inline std::optional<std::string> normalize_path(std::string_view uri, bool merg
         decoded.push_back(static_cast<char>(hex_value(path[i + 1]) * 16 + hex_value(path[i + 2])));
         i += 2;
     }
-    if (!decoded.starts_with('/') || decoded.find('\0') != std::string::npos) {
+    if (!uri.starts_with('/') || decoded.find('\0') != std::string::npos) {
         return std::nullopt;
     }
     std::vector<std::string> kept;

@@ -98,7 +98,8 @@ async::Task<Status> Output::write(std::string_view prefix, std::span<const BodyP
         files = files || part.file >= 0;
     }
     // Copying a few kilobytes is cheaper than a longer list of parts for the system.
-    const bool fits = !files && buffered() + bytes <= (buffer_ ? buffer_.capacity() : Buffer::kSmall);
+    const bool fits =
+        !files && buffered() + bytes <= (buffer_ ? buffer_.capacity() : Buffer::kSmall);
     if (fits) {
         char* to = reserve(bytes);
         const auto put = [&to](std::string_view text) {
@@ -155,7 +156,8 @@ async::Task<Status> Output::send_parts(std::string_view prefix, std::span<const 
         std::size_t until = next;
         for (; until < parts.size() && parts[until].file < 0 && count < kMaxIov - 1; ++until) {
             if (!parts[until].bytes.empty()) {
-                list[count++] = {const_cast<char*>(parts[until].bytes.data()), parts[until].bytes.size()};
+                list[count++] = {const_cast<char*>(parts[until].bytes.data()),
+                                 parts[until].bytes.size()};
             }
         }
         const bool with_suffix = until == parts.size() && !suffix_queued;
@@ -208,7 +210,8 @@ async::Task<Status> Output::send_file(const BodyPart& part, Milliseconds timeout
         }
         if (moved == 0) {
             // The file became shorter than promised; the framing cannot be kept.
-            co_return fail({.kind = ErrorKind::Io, .detail = "file was truncated while it was sent"});
+            co_return fail(
+                {.kind = ErrorKind::Io, .detail = "file was truncated while it was sent"});
         }
         left -= static_cast<std::size_t>(moved);
         sent_ += static_cast<std::uint64_t>(moved);

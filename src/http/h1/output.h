@@ -1,5 +1,6 @@
-// Output: the bytes of responses on their way to an HTTP/1 client. Small pieces are gathered in one pooled buffer and
-// leave with one system call; large ones go straight from where they are. Owned by the session; one worker.
+// Output: the bytes of responses on their way to an HTTP/1 client. Small pieces are gathered in one
+// pooled buffer and leave with one system call; large ones go straight from where they are. Owned
+// by the session; one worker.
 #pragma once
 
 #include <span>
@@ -23,10 +24,12 @@ public:
     void commit(std::size_t bytes) { end_ += bytes; }
     void append(std::string_view text);
 
-    // Buffers or sends: prefix, the parts, suffix. With `hold` everything that fits stays in the buffer.
-    async::Task<Status> write(std::string_view prefix, std::span<const BodyPart> parts, std::string_view suffix,
-                              bool hold, Milliseconds timeout);
-    // True where everything buffered was sent at once or there was nothing; false: flush() has to wait.
+    // Buffers or sends: prefix, the parts, suffix. With `hold` everything that fits stays in the
+    // buffer.
+    async::Task<Status> write(std::string_view prefix, std::span<const BodyPart> parts,
+                              std::string_view suffix, bool hold, Milliseconds timeout);
+    // True where everything buffered was sent at once or there was nothing; false: flush() has to
+    // wait.
     Result<bool> try_flush();
     async::Task<Status> flush(Milliseconds timeout);
 

@@ -1,5 +1,6 @@
-// ServerExchange: one request and response on an HTTP/1 connection. Lives in the frame of the session's coroutine.
-// Framing of both directions happens here; bytes are the session's. Source: RFC 9112 §6, §7 and §9.
+// ServerExchange: one request and response on an HTTP/1 connection. Lives in the frame of the
+// session's coroutine. Framing of both directions happens here; bytes are the session's. Source:
+// RFC 9112 §6, §7 and §9.
 #pragma once
 
 #include <optional>
@@ -16,21 +17,24 @@ public:
     ~ServerExchange() override;
 
     Arena& arena() override { return arena_; }
-    const RequestHead& head() const override { return head_; }
+    RequestHead& head() override { return head_; }
+    std::string_view raw_head() const override { return raw_head_; }
     const RequestFraming& framing() const override { return framing_; }
     const HeadFailure& head_failure() const override { return failure_; }
     ConnectionInfo& connection() override { return session_.connection_; }
     std::string_view protocol() const override;
     std::uint64_t request_bytes() const override { return head_bytes_ + body_wire_bytes_; }
 
-    async::Task<Result<std::size_t>> read_body(char* to, std::size_t room, Milliseconds timeout) override;
+    async::Task<Result<std::size_t>> read_body(char* to, std::size_t room,
+                                               Milliseconds timeout) override;
     bool body_ended() const override { return body_ended_; }
     void limit_body(std::uint64_t bytes) override { body_limit_ = bytes; }
     const HeaderList& request_trailers() const override;
 
     async::Task<Status> send_informational(int status, const HeaderList& headers) override;
     void start_response(const ResponseStart& start) override;
-    async::Task<Status> write(std::span<const BodyPart> parts, WriteFlags flags, Milliseconds timeout) override;
+    async::Task<Status> write(std::span<const BodyPart> parts, WriteFlags flags,
+                              Milliseconds timeout) override;
     void set_trailers(const HeaderList* trailers) override { trailers_ = trailers; }
     bool response_started() const override { return started_; }
     std::uint64_t bytes_sent() const override;
@@ -59,6 +63,7 @@ private:
     RequestHead head_;
     RequestFraming framing_;
     HeadFailure failure_;
+    std::string_view raw_head_;
     std::optional<ChunkedDecoder> decoder_;
     std::uint64_t head_bytes_ = 0;
     std::uint64_t body_wire_bytes_ = 0;

@@ -1,6 +1,7 @@
-// ServerSession: the server's side of one HTTP/1 connection. Reads a request's head, hands an Exchange to the engine,
-// sees to what is left of the body, and goes on with the next request. While it waits for a request it holds no
-// buffer and no request state. Owned by the connection's task; one worker. Source: RFC 9112.
+// ServerSession: the server's side of one HTTP/1 connection. Reads a request's head, hands an
+// Exchange to the engine, sees to what is left of the body, and goes on with the next request.
+// While it waits for a request it holds no buffer and no request state. Owned by the connection's
+// task; one worker. Source: RFC 9112.
 #pragma once
 
 #include <memory>
@@ -38,7 +39,8 @@ private:
 
     std::size_t unread() const { return end_ - begin_; }
     std::string_view unread_bytes() const { return {input_.data() + begin_, unread()}; }
-    // Reads what has arrived into the input's free space (there must be some): >0, 0 end, or Io's codes.
+    // Reads what has arrived into the input's free space (there must be some): >0, 0 end, or Io's
+    // codes.
     ssize_t fill();
     void release_input();
 
