@@ -88,11 +88,11 @@ public:
         }
     }
 
-    // For owners that drive a task themselves (Supervised, TaskGroup): starts it with
+    // For awaiters that keep the task and may destroy it while it waits: what to resume in order to start it, with
     // `continuation` resumed at its end. take_result() may be called once done() holds.
-    void start(std::coroutine_handle<> continuation) {
+    std::coroutine_handle<> arm(std::coroutine_handle<> continuation) {
         handle_.promise().continuation = continuation;
-        handle_.resume();
+        return handle_;
     }
     T take_result() { return handle_.promise().take(); }
 

@@ -37,10 +37,11 @@ struct Response {
         headers;  // all but Content-Type, Content-Length, Last-Modified, Location, Server, Date,
                   // Connection, Transfer-Encoding; Server and Date too where somebody set them
     const http::HeaderList* trailers = nullptr;
-    bool allow_ranges = false;       // the content handler can serve ranges: adds Accept-Ranges
-    bool keep_error_status = false;  // error_page with =CODE: the status is settled
-    bool head_sent = false;          // passed all filters
-    bool ended = false;              // the last part passed all filters
+    bool allow_ranges = false;  // the content handler can serve ranges: adds Accept-Ranges
+    int forced_status =
+        0;  // an error page is being sent: this status, whatever the page's handler sets
+    bool head_sent = false;  // passed all filters
+    bool ended = false;      // the last part passed all filters
 };
 
 class Request final : public conf::VariableSource {
@@ -51,7 +52,6 @@ public:
     ~Request();
 
     // --- what it runs on
-    // -------------------------------------------------------------------------------------
     WorkerState& worker;
     const Snapshot& snapshot;
     http::Exchange& exchange;
@@ -68,29 +68,26 @@ public:
     }
 
     // --- the request line, as it may have been rewritten
-    // -----------------------------------------------------
     http::Method method;
     std::string_view method_text;
     std::string_view uri;        // decoded and normalised
     std::string_view args;       // without '?'
     std::string_view extension;  // of uri
     std::string_view host;       // $host: lower case; the server's name where the client sent none
-    http::HeaderList
-        headers;  // the request's own copy of the head's list: Lua and modules may change it
+    http::HeaderList& headers;   // the exchange's: Lua and modules may change it
     std::string_view named_location;  // set with Action::redirect() to go to @name
     bool uri_changed = false;  // by rewrite: look for the location again after the rewrite phase
     bool valid_unparsed_uri = true;  // head().uri still stands for uri and args
     bool internal = false;
     bool header_only = false;  // HEAD, or a subrequest that wants no body
+    bool in_error_page = false;
     std::uint8_t uri_changes_left = 10;
     std::uint8_t subrequests_left = 50;
 
     // --- body
-    // ------------------------------------------------------------------------------------------------
     RequestBody* body = nullptr;  // null until somebody reads it (request_body.h)
 
     // --- response
-    // --------------------------------------------------------------------------------------------
     Response response;
     // Sends the head through the filters. An error means the client is gone or a filter refused.
     async::Task<Status> send_head();
@@ -104,7 +101,6 @@ public:
     bool abort_on_client_close = false;
 
     // --- modules' data
-    // --------------------------------------------------------------------------------------- One
     // pointer a module (Module::context_slot); cleared by internal redirects as in nginx.
     template <class T>
     T*& context(int slot) {
@@ -113,7 +109,6 @@ public:
     void clear_contexts();
 
     // --- for $request_time, $status, the log
-    // --------------------------------------------------------------
     std::uint64_t start_ms;       // Clock::unix_ms() at the first byte
     std::uint64_t start_mono_ms;  // Clock::monotonic_ms()
     const Log& log() const;
@@ -132,7 +127,6 @@ public:
     std::string_view log_upstream;  // "http://127.0.0.1:8081/x" while an upstream is asked
 
     // --- redirects
-    // ------------------------------------------------------------------------------------------
     // Prepares Action::redirect() to `new_uri` (decoded); the caller returns it.
     void set_internal_uri(std::string_view new_uri, std::string_view new_args);
     void set_extension();

@@ -28,12 +28,19 @@ public:
     WorkerState(const WorkerState&) = delete;
     WorkerState& operator=(const WorkerState&) = delete;
 
+    // Room for the objects of that many modules. Before the first put().
+    void prepare(std::size_t modules);
+
     async::Worker& worker;
     async::Reactor& reactor() { return worker.reactor(); }
 
     // The snapshot that new requests use.
     const std::shared_ptr<const Snapshot>& current() const { return current_->snapshot; }
     void serve(std::shared_ptr<const Snapshot> snapshot);
+    // The first snapshot in two steps: begin() makes it current, so that modules can start;
+    // announce() then tells them that it is served.
+    void begin(std::shared_ptr<const Snapshot> snapshot);
+    void announce();
     SnapshotPin* pin();
     void unpin(SnapshotPin* pin);
 

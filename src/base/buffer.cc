@@ -1,0 +1,76 @@
+#include "base/buffer.h"
+
+#include <cstdlib>
+#include <new>
+
+namespace moongate {
+namespace {
+
+constexpr std::size_t kSizes[] = {Buffer::kSmall, Buffer::kMedium, Buffer::kLarge};
+constexpr std::size_t kKeep[] = {1024, 256, 64};  // 12 MiB a thread at most
+
+struct Free {
+    Free* next;
+};
+
+struct Pool {
+    Free* lists[3] = {};
+    std::size_t counts[3] = {};
+    bool closed = false;
+
+    ~Pool() {
+        closed = true;
+        for (Free*& list : lists) {
+            while (list != nullptr) {
+                std::free(std::exchange(list, list->next));
+            }
+        }
+    }
+};
+
+thread_local Pool pool;
+
+int size_class(std::size_t bytes) {
+    for (int i = 0; i < 3; ++i) {
+        if (bytes <= kSizes[i]) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+}  // namespace
+
+Buffer::Buffer(std::size_t bytes) {
+    const int index = size_class(bytes);
+    capacity_ = index < 0 ? bytes : kSizes[index];
+    if (index >= 0 && pool.lists[index] != nullptr) {
+        --pool.counts[index];
+        Free* block = pool.lists[index];
+        pool.lists[index] = block->next;
+        data_ = reinterpret_cast<char*>(block);
+        return;
+    }
+    data_ = static_cast<char*>(std::malloc(capacity_));
+    if (data_ == nullptr) {
+        std::abort();
+    }
+}
+
+void Buffer::reset() {
+    if (data_ == nullptr) {
+        return;
+    }
+    const int index = size_class(capacity_);
+    if (index >= 0 && capacity_ == kSizes[index] && pool.counts[index] < kKeep[index] &&
+        !pool.closed) {
+        ++pool.counts[index];
+        pool.lists[index] = new (data_) Free{pool.lists[index]};
+    } else {
+        std::free(data_);
+    }
+    data_ = nullptr;
+    capacity_ = 0;
+}
+
+}  // namespace moongate

@@ -1,0 +1,136 @@
+#include "engine/filters.h"
+
+#include <arpa/inet.h>
+
+#include "base/clock.h"
+#include "engine/core_settings.h"
+#include "engine/location.h"
+#include "engine/request.h"
+#include "engine/server.h"
+#include "engine/worker_state.h"
+
+namespace moongate::engine {
+namespace {
+
+constexpr std::string_view kServerName = "moongate/0.1.0";
+constexpr std::string_view kServerNameBare = "moongate";
+
+// A Location that names only a path gets the scheme and authority that the client used
+// (absolute_redirect).
+std::string_view absolute_location(Request& request, const CoreLocationSettings& core) {
+    const std::string_view location = request.response.location;
+    if (location.empty() || location.front() != '/' || !core.absolute_redirect) {
+        return location;
+    }
+    const bool tls = request.exchange.connection().tls;
+    const std::string_view host =
+        core.server_name_in_redirect ? std::string_view(request.server->first_name) : request.host;
+    if (host.empty()) {
+        return location;
+    }
+    std::string_view port;
+    if (core.port_in_redirect) {
+        const sockaddr_storage& local = request.exchange.connection().local;
+        const unsigned number = local.ss_family == AF_INET || local.ss_family == AF_INET6
+                                    ? ntohs(reinterpret_cast<const sockaddr_in&>(local).sin_port)
+                                    : 0;
+        if (number != 0 && number != (tls ? 443U : 80U)) {
+            port = request.arena().copy(fmt::format(":{}", number));
+        }
+    }
+    return request.arena().concat(tls ? "https://" : "http://", host, port, location);
+}
+
+bool wants_keep_alive(const Request& request, const CoreLocationSettings& core) {
+    const http::ConnectionInfo& connection = request.exchange.connection();
+    return core.keepalive_timeout > Milliseconds::zero() &&
+           connection.requests < static_cast<std::uint64_t>(core.keepalive_requests) &&
+           !request.worker.exiting &&
+           Clock::current().monotonic_ms() - connection.start_ms <=
+               static_cast<std::uint64_t>(core.keepalive_time.count());
+}
+
+void write_head(Request& request) {
+    Response& response = request.response;
+    const auto& core = request.get<CoreLocationSettings>();
+    char modified[32];
+    http::ResponseStart start;
+    start.status = response.status;
+    start.status_text = response.status_text;
+    if (!response.headers.has(http::HeaderId::Server)) {
+        start.server = core.server_tokens == ServerTokens::Off ? kServerNameBare : kServerName;
+    }
+    if (!response.headers.has(http::HeaderId::Date)) {
+        start.date = Clock::current().http_date();
+    }
+    start.content_type = response.content_type;
+    start.charset = response.charset;
+    start.content_length = response.content_length;
+    if (response.last_modified >= 0) {
+        format_http_date(response.last_modified, modified);
+        start.last_modified = {modified, 29};
+    }
+    start.location = absolute_location(request, core);
+    start.has_body = !request.header_only;
+    if (response.status == 204 || response.status == 304 || response.status < 200) {
+        start.has_body = false;
+        start.content_length = -1;
+        if (response.status != 304 || response.content_type.empty()) {
+            start.content_type = {};
+        }
+    }
+    start.may_chunk = core.chunked_transfer_encoding;
+    start.keep_alive = wants_keep_alive(request, core);
+    start.keep_alive_header_s = static_cast<std::uint32_t>(core.keepalive_header_s);
+    start.headers = &response.headers;
+    request.exchange.set_policy({.keep_alive_timeout = core.keepalive_timeout,
+                                 .send_timeout = core.send_timeout,
+                                 .lingering_time = core.lingering_time,
+                                 .lingering_timeout = core.lingering_timeout,
+                                 .lingering = static_cast<std::uint8_t>(core.lingering_close),
+                                 .reset_timed_out = core.reset_timedout_connection,
+                                 .postpone_output = core.postpone_output});
+    if (response.trailers != nullptr) {
+        request.exchange.set_trailers(response.trailers);
+    }
+    request.exchange.start_response(start);
+}
+
+async::Task<Status> settled(Status status) {
+    co_return status;
+}
+
+}  // namespace
+
+async::Task<Status> next_head(Request& request, FilterPosition from) {
+    const auto& filters = request.location->filters;
+    for (FilterPosition i = from; i < filters.size(); ++i) {
+        const Filter& filter = *filters[i];
+        if (filter.adjust_head != nullptr) {
+            if (Status adjusted = filter.adjust_head(request); !adjusted) {
+                return settled(adjusted);
+            }
+        } else if (filter.head != nullptr) {
+            return filter.head(request, i + 1);
+        }
+    }
+    request.response.head_sent = true;
+    write_head(request);
+    return settled({});
+}
+
+async::Task<Status> next_body(Request& request, BodyChunk chunk, FilterPosition from) {
+    const auto& filters = request.location->filters;
+    for (FilterPosition i = from; i < filters.size(); ++i) {
+        if (filters[i]->body != nullptr) {
+            return filters[i]->body(request, chunk, i + 1);
+        }
+    }
+    if (chunk.flags.last) {
+        request.response.ended = true;
+    }
+    return request.exchange.write(chunk.parts, chunk.flags,
+                                  request.get<CoreLocationSettings>().send_timeout);
+}
+
+}  // namespace moongate::engine
