@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -66,7 +67,7 @@ public:
             thread_.join();
         }
     }
-    bool running() const { return worker_ != nullptr && !ended_; }
+    bool running() const { return worker_.has_value() && !ended_; }
 
     WorkerState& state() { return *state_; }
 
@@ -155,7 +156,7 @@ private:
         ended_ = true;
         connections_.reset();
         state_.reset();
-        worker_.reset();
+        // The worker itself stays until the thread was joined: stop() may still be writing to it.
     }
 
     void pin_to_cpus() {
