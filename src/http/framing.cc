@@ -1,5 +1,6 @@
 #include "http/framing.h"
 
+#include <array>
 #include <cstring>
 
 #include "base/strings.h"
@@ -140,13 +141,27 @@ HeadError set_host(const RequestHead& request, Arena& arena, RequestFraming& fra
     return HeadError::None;
 }
 
-bool host_char(char c, bool literal) {
-    if (is_alpha(c) || is_digit(c)) {
-        return true;
+// Bits of kHostClass.
+enum : std::uint8_t { kHost = 1, kLiteral = 2, kUpper = 4 };
+
+constexpr auto kHostClass = [] {
+    std::array<std::uint8_t, 256> classes{};
+    const auto mark = [&](std::string_view chars, int bits) {
+        for (char c : chars) {
+            classes[static_cast<unsigned char>(c)] |= static_cast<std::uint8_t>(bits);
+        }
+    };
+    for (unsigned c = 0; c < 128; ++c) {
+        if (is_alpha(static_cast<char>(c)) || is_digit(static_cast<char>(c))) {
+            classes[c] = kHost | kLiteral;
+        }
     }
-    constexpr std::string_view kOthers = "-._~!$&'()*+,;=";
-    return kOthers.find(c) != std::string_view::npos || (literal ? c == ':' : c == '%');
-}
+    mark("ABCDEFGHIJKLMNOPQRSTUVWXYZ", kUpper);
+    mark("-._~!$&'()*+,;=", kHost | kLiteral);
+    mark("%", kHost);
+    mark(":", kLiteral);
+    return classes;
+}();
 
 }  // namespace
 
@@ -175,16 +190,20 @@ bool has_token(std::string_view list, std::string_view token) {
 
 std::optional<HostPort> validate_host(std::string_view text, Arena& arena) {
     const bool literal = text.starts_with('[');
-    bool upper = false;
+    const std::uint8_t wanted = literal ? kLiteral : kHost;
+    std::uint8_t seen = 0;
     bool dot = false;  // the character before was one
     std::size_t at = literal ? 1 : 0;
-    for (; at < text.size() && host_char(text[at], literal); ++at) {
-        const char c = text[at];
-        if (c == '.' && dot) {
+    for (; at < text.size(); ++at) {
+        const std::uint8_t bits = kHostClass[static_cast<unsigned char>(text[at])];
+        if ((bits & wanted) == 0) {
+            break;
+        }
+        if (text[at] == '.' && dot) {
             return std::nullopt;
         }
-        dot = c == '.';
-        upper = upper || (c >= 'A' && c <= 'Z');
+        dot = text[at] == '.';
+        seen |= bits;
     }
     if (literal) {
         if (at >= text.size() || text[at] != ']') {
@@ -211,7 +230,7 @@ std::optional<HostPort> validate_host(std::string_view text, Arena& arena) {
     if (result.host.empty() || result.host == "[]") {
         return std::nullopt;
     }
-    if (upper) {
+    if ((seen & kUpper) != 0) {
         char* lower = arena.allocate_chars(result.host.size());
         std::memcpy(lower, result.host.data(), result.host.size());
         lower_in_place(lower, result.host.size());
