@@ -122,8 +122,7 @@ Inherited take_inherited(const Log& log) {
 int serve(std::span<char* const> arguments, Engine& engine, LoadRequest request,
           std::unique_ptr<Configuration> configuration, Inherited inherited) {
     const ProcessConfig& config = configuration->process();
-    const bool on_stderr = config.stderr_path.empty();
-    const Log log = on_stderr ? config.log : with_stderr_echo(config.log);
+    const Log log = config.log_on_stderr ? config.log : with_stderr_echo(config.log);
     auto listeners = open_listeners(config.listen, inherited.listeners, log);
     Clock::current().update();
     if (!listeners) {

@@ -48,9 +48,7 @@ EngineControl::EngineControl(Ends ends, std::vector<ListenSocket> listeners, Loa
 }
 
 EngineControl::~EngineControl() {
-    close_unlisted(listeners_, {});
-    close_unlisted(previous_, listeners_);
-    close_unlisted(incoming_, listeners_);
+    close_listeners();
 }
 
 std::optional<Command> EngineControl::receive() {
@@ -169,6 +167,15 @@ void EngineControl::close_unlisted(const std::vector<ListenSocket>& closing,
             ::close(socket.fd);
         }
     }
+}
+
+void EngineControl::close_listeners() {
+    close_unlisted(listeners_, {});
+    close_unlisted(previous_, listeners_);
+    close_unlisted(incoming_, listeners_);
+    listeners_.clear();
+    previous_.clear();
+    incoming_.clear();
 }
 
 void EngineControl::ready() {

@@ -52,8 +52,14 @@ public:
     // What to listen on now; after a Reload was received, the new set. The descriptors stay this
     // object's: stop watching those that are gone before calling reloaded(), which closes them.
     const std::vector<ListenSocket>& listeners() const { return listeners_; }
+    // Part of obeying Quit: from here on connections are refused, unless another process serves
+    // these addresses.
+    void close_listeners();
     // How to load the configuration again after Reload.
     const LoadRequest& load_request() const { return load_; }
+
+    // The main error log in force.
+    const Log& log() const { return log_; }
 
     // The engine serves: call it once after the start.
     void ready();

@@ -46,7 +46,13 @@ int run_engine(const LaunchRequest& request, EngineControl::Ends ends,
                std::vector<ListenSocket> sockets, bool take_signals) {
     const Log& log = request.configuration.process().log;
     EngineControl control(std::move(ends), std::move(sockets), request.load, log, take_signals);
-    return request.engine.run(request.configuration, control);
+    const int code = request.engine.run(request.configuration, control);
+    Clock::current().update();
+    if (take_signals) {  // a process of its own
+        control.log().write(LogLevel::Notice, 0, "exiting");
+        control.log().write(LogLevel::Notice, 0, "exit");
+    }
+    return code;
 }
 
 [[noreturn]] void run_child(const LaunchRequest& request, Pairs& pairs, pid_t supervisor) {
@@ -77,9 +83,6 @@ int run_engine(const LaunchRequest& request, EngineControl::Ends ends,
     const int code =
         run_engine(request, {std::move(pairs.commands.second), std::move(pairs.broker.second)},
                    request.listeners.sockets(), true);
-    Clock::current().update();
-    config.log.write(LogLevel::Notice, 0, "exiting");
-    config.log.write(LogLevel::Notice, 0, "exit");
     std::fflush(nullptr);
     ::_exit(code);  // the supervisor's objects in this copy must not be destroyed: they would end
                     // what it owns

@@ -86,9 +86,12 @@ struct ProcessConfig {
     int priority = 0;
     std::string working_directory;  // empty: unchanged
     std::optional<std::chrono::milliseconds> shutdown_timeout;
-    Log log;                  // the main context's error_log, already open
-    std::string stderr_path;  // first file among the main error logs; standard error is pointed at
-                              // it. Empty: none
+    Log log;  // the main context's error_log, already open
+    // One of the main error logs is standard error: nothing is echoed there a second time.
+    bool log_on_stderr = false;
+    // Otherwise, the first file among them: standard error is pointed at it once the server runs.
+    // Empty: none.
+    std::string stderr_path;
     std::vector<NamedFile> files;
 };
 

@@ -425,7 +425,7 @@ void Supervisor::read_engine(EngineHandle& engine) {
 }
 
 void redirect_stderr(const ProcessConfig& config) {
-    if (config.stderr_path.empty()) {
+    if (config.stderr_path.empty() || config.log_on_stderr) {
         return;
     }
     const UniqueFd fd(

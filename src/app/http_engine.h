@@ -1,0 +1,36 @@
+// HttpEngine: what the supervisor starts: loads configurations into snapshots and serves them with
+// worker threads. load() also runs in the supervisor, which needs to know what to listen on and
+// whether a file is in order.
+#pragma once
+
+#include <memory>
+
+#include "app/engine_process.h"
+#include "conf/registry.h"
+#include "engine/module.h"
+
+namespace moongate::app {
+
+class HttpEngine final : public Engine {
+public:
+    // The modules must outlive the engine.
+    explicit HttpEngine(std::span<const engine::Module* const> modules);
+    ~HttpEngine() override;
+
+    LoadResult load(const LoadRequest& request) override;
+    int run(const Configuration& configuration, EngineControl& control) override;
+
+    const conf::Registry& registry() const { return registry_; }
+
+private:
+    class Loaded;
+    class Serving;
+
+    std::unique_ptr<Loaded> compile(const LoadRequest& request, LoadResult& result);
+
+    std::span<const engine::Module* const> modules_;
+    conf::Registry registry_;
+    std::uint64_t version_ = 0;
+};
+
+}  // namespace moongate::app
