@@ -7,8 +7,8 @@
     compare.py all                         all three
 
 Each server has one worker on core 0; wrk (64 connections) and the upstream share core 1. The peers take turns,
-round after round, so that a slow minute of the machine falls on all of them alike; the figure of a peer is the
-median of its rounds. CPU is utime + stime of the serving processes over the requests that wrk counted. Absolute
+round after round, so that a slow minute of the machine falls on all of them alike; the figure of a peer is
+its median round. CPU is utime + stime of the serving processes over the requests that wrk counted. Absolute
 figures drift from machine to machine; the ratios are what counts. Writes build/bench/results.json and table.svg.
 """
 import argparse
@@ -92,7 +92,8 @@ def run_row(row, wanted, seconds, rounds, skipped):
                     skipped.append(f"{row.title}: {error}")
         print("\r\033[K", end="", file=sys.stderr, flush=True)
 
-    results = {peer: {key: statistics.median(s[key] for s in found) for key in found[0]} | {"rounds": found}
+    # A whole round, not a median of each figure: its user and system time then add up.
+    results = {peer: sorted(found, key=lambda s: s["cpu_us"])[(len(found) - 1) // 2] | {"rounds": found}
                for peer, found in samples.items() if found}
     for result in results.values():
         for other in ("floor", "nginx"):
@@ -238,8 +239,11 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else 65536, hard))
     peers.WORK.mkdir(parents=True, exist_ok=True)
     report = {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-              "machine": machine(), "seconds": options.seconds, "rounds": options.rounds, "table": []}
+              "machine": machine(), "load_average": os.getloadavg()[0],
+              "seconds": options.seconds, "rounds": options.rounds, "table": []}
     skipped = []
+    if os.getloadavg()[0] > 0.7:
+        print(f"! other programs use this machine (load {os.getloadavg()[0]:.1f}): the figures will be noisy")
     for what, run in (("table", table), ("servers", servers_row), ("idle", idle_row)):
         if options.what in (what, "all"):
             run(options, report, skipped)
