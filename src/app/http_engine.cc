@@ -68,7 +68,11 @@ std::shared_ptr<LogOpener> make_log_opener(const LoadRequest& request) {
     opener->has_default_path = true;
     opener->default_path = request.error_log;
     opener->open_syslog = [](std::string_view parameters) -> LogOpener::Opened {
-        auto sink = net::make_syslog_sink(parameters);
+        const auto settings = net::parse_syslog(parameters);
+        if (!settings) {
+            return conf::reject(settings.error());
+        }
+        auto sink = net::make_syslog_sink(*settings);
         if (!sink) {
             return conf::reject(sink.error());
         }

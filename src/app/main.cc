@@ -16,8 +16,8 @@ constexpr Subcommand kSubcommands[] = {
 int print_directives(std::span<char* const> arguments) {
     const HttpEngine engine(modules());
     const bool markdown = !arguments.empty() && std::string_view(arguments[0]) == "--markdown";
-    const std::string text = markdown ? conf::directives_markdown(engine.registry())
-                                      : conf::directives_text(engine.registry());
+    const std::string text = markdown ? conf::document_markdown(engine.registry())
+                                      : conf::document_text(engine.registry());
     return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() ? 0 : 1;
 }
 

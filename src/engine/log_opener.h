@@ -38,6 +38,12 @@ public:
 
     // The absolute paths opened so far, in order.
     const std::vector<std::string>& paths() const { return paths_; }
+    // Opens every file again (USR1). Any thread.
+    void reopen() const {
+        for (const auto& [path, sink] : sinks_) {
+            sink->reopen();
+        }
+    }
 
 private:
     std::unordered_map<std::string, std::shared_ptr<LogSink>> sinks_;
