@@ -36,14 +36,16 @@ struct MainSettings {
     int priority = 0;
     std::optional<std::int64_t> rlimit_nofile;
     std::optional<std::int64_t> rlimit_core;
-    Milliseconds shutdown_timeout{0};  // 0: no limit
-    std::string working_directory;     // empty: unchanged
+    Milliseconds shutdown_timeout{0};      // 0: no limit
+    std::string working_directory;         // empty: unchanged
     std::vector<std::string> environment;  // NAME keeps the variable, NAME=VALUE sets it
     Milliseconds timer_resolution{0};
-    std::int64_t debug_points = 0;
+    std::optional<std::int64_t> debug_points;  // accepted, without effect
     std::vector<ThreadPool> thread_pools;
     bool pcre_jit = false;
     std::string ssl_engine;
+    bool ssl_object_cache_inheritable = true;
+    bool quic_bpf = false;
     // Resolved only where the process runs as root; `nobody` by default.
     bool has_account = false;
     std::string user;

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -38,20 +39,36 @@ struct Handler {
     async::Task<Action> (*wait)(Request&) = nullptr;
 
     explicit operator bool() const { return run != nullptr || wait != nullptr; }
+    bool operator==(const Handler&) const = default;
 };
 
-// The handlers of one location (or of a server, for the phases before a location is known).
+// The handlers of one location (or of a server, for the phases before a location is known). Tables
+// with equal contents share one array (SnapshotBuilder::finish_location), so a location pays for a
+// pointer.
 class HandlerTable {
 public:
-    void add(Phase phase, Handler handler) {
-        lists_[static_cast<std::size_t>(phase)].push_back(handler);
-    }
+    // Behind the handlers that the phase has. Only while the configuration is compiled.
+    void add(Phase phase, Handler handler);
+
     std::span<const Handler> of(Phase phase) const {
-        return lists_[static_cast<std::size_t>(phase)];
+        if (lists_ == nullptr) {
+            return {};
+        }
+        const auto at = static_cast<std::size_t>(phase);
+        const Handler* first = lists_->handlers.data();
+        return {first + lists_->starts[at], first + lists_->starts[at + 1]};
     }
 
 private:
-    std::array<std::vector<Handler>, kPhaseCount> lists_;
+    friend class SnapshotBuilder;
+
+    // handlers[starts[p]] up to handlers[starts[p + 1]] belong to phase p.
+    struct Lists {
+        std::array<std::uint16_t, kPhaseCount + 1> starts{};
+        std::vector<Handler> handlers;
+        bool operator==(const Lists&) const = default;
+    };
+    std::shared_ptr<const Lists> lists_;
 };
 
 }  // namespace moongate::engine

@@ -30,6 +30,7 @@ struct ListenOptions {
     int fastopen = -1;
     bool deferred = false;
     bool reuseport = false;
+    bool multipath = false;  // IPPROTO_MPTCP
     bool ipv6only = true;
     bool bind = false;      // a socket of its own although a wildcard socket has the port
     int so_keepalive = -1;  // 0 off, 1 on
@@ -46,7 +47,8 @@ struct ListenOptions {
 struct ListenAddress {
     sockaddr_storage address{};
     socklen_t address_size = 0;
-    std::string text;  // "0.0.0.0:80", "[::1]:80", "unix:/path"
+    std::string
+        text;  // "0.0.0.0:80", "[::1]:80", "unix:/path"; what messages and sockets are named by
     bool wildcard = false;
     ListenOptions options;
     VirtualHosts hosts;
@@ -58,6 +60,7 @@ struct ListenSocket {
     const ListenAddress* bound = nullptr;
     std::vector<const ListenAddress*> others;
 
+    // `local` is the connection's own address; only read where `others` holds something.
     const ListenAddress& choose(const sockaddr_storage& local) const;
 };
 
