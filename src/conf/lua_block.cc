@@ -22,9 +22,7 @@ public:
             } else if (c == '}' && --depth == 0) {
                 return {true, at_, line_, {}};
             } else if (c == '"' || c == '\'') {
-                if (!skip_string(c)) {
-                    return failed(kNoEnd, brace_line_);
-                }
+                skip_string(c);
                 continue;
             } else if (c == '-' && peek(1) == '-') {
                 at_ += 2;
@@ -80,16 +78,18 @@ private:
         return true;
     }
 
-    bool skip_string(char quote) {
-        for (std::size_t i = at_ + 1; i < text_.size(); ++i) {
+    // A quote without its partner on the same line is not a string, as in ngx_lua's lexer; Lua
+    // itself will complain.
+    void skip_string(char quote) {
+        for (std::size_t i = at_ + 1; i < text_.size() && text_[i] != '\n'; ++i) {
             if (text_[i] == '\\') {
                 ++i;
             } else if (text_[i] == quote) {
                 advance_to(i + 1);
-                return true;
+                return;
             }
         }
-        return false;
+        ++at_;
     }
 
     void skip_line() {
