@@ -161,8 +161,8 @@ protected:
         auto tree = parse();
         return tree ? "" : tree.error().message;
     }
-    std::map<std::string, std::string>& files_ = reader_.files;
     testing::MemoryReader reader_;
+    std::map<std::string, std::string>& files_ = reader_.files;
 };
 
 TEST_F(Includes, StandWhereTheyAreWritten) {
