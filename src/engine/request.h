@@ -78,6 +78,9 @@ public:
     std::string_view named_location;  // set with Action::redirect() to go to @name
     bool uri_changed = false;  // by rewrite: look for the location again after the rewrite phase
     bool valid_unparsed_uri = true;  // head().uri still stands for uri and args
+    bool valid_location = true;  // false: `rewrite ... break` changed the URI, so that it no longer
+                                 // begins with the location's name (alias, proxy_pass)
+    bool add_uri_to_alias = false;  // try_files in a regex location with alias: the URI goes on
     bool internal = false;
     bool header_only = false;  // HEAD, or a subrequest that wants no body
     bool in_error_page = false;
@@ -96,6 +99,7 @@ public:
     async::Task<Status> send(int status, std::string_view content_type, std::string_view body);
     // Removes what a previous attempt set before an error page or another response is built.
     void clear_response();
+    std::int64_t limit_rate = -1;  // bytes a second, of $limit_rate; -1: the location's setting
     // True where the rest of the phases may stop because the client left (proxy_ignore_client_abort
     // off …).
     bool abort_on_client_close = false;
