@@ -222,6 +222,7 @@ Applied finish_main(Compiler& compiler, conf::Level& level) {
         return {};
     }
     auto& settings = level.edit<MainSettings>();
+    settings.prefix = compiler.prefix();
     if (settings.error_log == nullptr) {
         auto log = default_error_log(compiler, &settings.stderr_path);
         if (!log) {

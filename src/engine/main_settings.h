@@ -28,7 +28,8 @@ struct ThreadPool {
 struct MainSettings {
     bool daemon = true;
     bool master_process = true;
-    std::string pid;  // absolute
+    std::string prefix;  // what relative paths are relative to; ends in '/'
+    std::string pid;     // absolute
     std::string lock_file;
     std::int64_t worker_processes = 1;  // threads; `auto` is the number of CPUs
     bool cpu_affinity_auto = false;     // each worker takes one CPU of cpu_affinity[0]

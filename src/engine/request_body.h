@@ -1,17 +1,19 @@
 // RequestBody: the body of a request once it was read whole: in memory up to
-// client_body_buffer_size, else in a temporary file (already unlinked unless
-// client_body_in_file_only says otherwise). Owned by the request's arena. Source: nginx's
-// client_body_* directives.
+// client_body_buffer_size, else in a temporary file, which is removed with the request unless
+// client_body_in_file_only is on. Owned by the request's arena. Source: nginx's client_body_*
+// directives.
 #pragma once
 
 #include <sys/types.h>
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "async/task.h"
 #include "base/result.h"
+#include "engine/core_settings.h"
 #include "http/exchange.h"
 
 namespace moongate::engine {
@@ -23,7 +25,8 @@ struct RequestBody {
     std::string_view memory;
     int file = -1;  // ≥ 0: the whole body is in this file
     std::uint64_t size = 0;
-    std::string_view file_name;  // $request_body_file; empty where there is no name any more
+    std::string_view file_name;  // $request_body_file, NUL-terminated; empty without a file
+    bool remove_file = false;    // with the request
 
     RequestBody() = default;
     RequestBody(const RequestBody&) = delete;
@@ -48,8 +51,10 @@ Status set_request_body_file(Request& request, std::string_view path, bool remov
 // (ngx.req.discard_body).
 async::Task<Status> discard_request_body(Request& request);
 
-// A new unlinked (or named, with `name`) temporary file below `directory`. The descriptor, or an
-// error.
-Result<int> open_temporary_file(std::string_view directory, std::string* name);
+// A new temporary file below `directory`, readable and writable, mode 0600; directories of the
+// levels, and `directory` itself, are made where they do not exist. Unlinked already, unless `name`
+// receives its path. Any thread.
+Result<int> open_temporary_file(std::string_view directory, std::string* name,
+                                const TempLevels& levels = {});
 
 }  // namespace moongate::engine
