@@ -55,7 +55,7 @@ public:
         cancel();
         running_ = true;
         driver_ = drive(*this, std::move(task));
-        driver_.start(std::noop_coroutine());
+        driver_.arm(std::noop_coroutine()).resume();
         return done_;
     }
     // The result, once; done() must hold.

@@ -41,7 +41,7 @@ TEST(Background, FirstOfTwoWinsAndTheOtherIsCancelled) {
     int destroyed = 0;
     bool finished = false;
     Task<void> task = race(reactor, first, destroyed, finished);
-    task.start(std::noop_coroutine());
+    task.arm(std::noop_coroutine()).resume();
     for (int i = 0; i < 1000 && !finished; ++i) {
         reactor.run_once(5);
     }
@@ -68,7 +68,7 @@ TEST(Background, DestroyingTheOwnerCancelsBoth) {
     bool finished = false;
     {
         Task<void> task = race(reactor, first, destroyed, finished);
-        task.start(std::noop_coroutine());
+        task.arm(std::noop_coroutine()).resume();
     }
     EXPECT_EQ(destroyed, 2);
     EXPECT_FALSE(finished);

@@ -13,8 +13,8 @@ namespace {
 #endif
 #endif
 
-[[maybe_unused]] constexpr std::size_t kStep = 64;
-[[maybe_unused]] constexpr std::size_t kClasses = 48;  // frames up to 3 KiB
+[[maybe_unused]] constexpr std::size_t kStep = 32;
+[[maybe_unused]] constexpr std::size_t kClasses = 96;  // frames up to 3 KiB
 [[maybe_unused]] constexpr std::size_t kMaxPerClass =
     512;  // kept for reuse; more goes back to malloc
 

@@ -32,16 +32,18 @@ std::uint64_t take_connection_number() {
     return next++;
 }
 
+const http::HeadPolicy kDefaultPolicy{};
+
 class ClientConnection final : public http::ServerHandler {
 public:
     ClientConnection(WorkerState& worker, ConnectionList& list, int fd,
-                     const sockaddr_storage& remote, std::string_view socket)
+                     const http::SocketAddress& remote, std::string_view socket)
         : worker_(worker), list_(list), socket_(socket) {
         info_.number = take_connection_number();
         info_.start_ms = Clock::current().monotonic_ms();
         info_.remote = remote;
         socklen_t size = sizeof info_.local;
-        ::getsockname(fd, reinterpret_cast<sockaddr*>(&info_.local), &size);
+        ::getsockname(fd, &info_.local.any, &size);
         name_remote();
         link_.fd = fd;
         list_.add(link_);
@@ -58,20 +60,9 @@ public:
     }
 
     const http::HeadPolicy& head_policy() override {
-        if (listening()) {
-            const CoreServerSettings& server = settings();
-            policy_.header_buffer_size = server.client_header_buffer_size;
-            policy_.header_timeout = server.client_header_timeout;
-            policy_.large_buffers_bytes =
-                server.large_client_header_buffers.count * server.large_client_header_buffers.size;
-            policy_.limits = {.max_request_line = server.large_client_header_buffers.size,
-                              .max_header_line = server.large_client_header_buffers.size,
-                              .max_head = policy_.large_buffers_bytes,
-                              .max_headers = static_cast<std::uint32_t>(server.max_headers),
-                              .ignore_invalid_headers = server.ignore_invalid_headers,
-                              .underscores_in_headers = server.underscores_in_headers};
-        }
-        return policy_;
+        listening();  // serve() may have brought another snapshot; a lost address ends the
+                      // connection elsewhere
+        return *policy_;
     }
 
     bool draining() const override {
@@ -131,6 +122,7 @@ private:
             version_ = now.version();
             const ListenSocket* socket = now.socket(socket_);
             address_ = socket != nullptr ? &socket->choose(info_.local) : nullptr;
+            policy_ = address_ != nullptr ? &settings().head_policy : &kDefaultPolicy;
         }
         return address_ != nullptr;
     }
@@ -141,34 +133,16 @@ private:
 
     void name_remote() {
         const void* address = nullptr;
-        if (info_.remote.ss_family == AF_INET) {
-            const auto& v4 = reinterpret_cast<const sockaddr_in&>(info_.remote);
-            address = &v4.sin_addr;
-            info_.remote_port = ntohs(v4.sin_port);
-        } else if (info_.remote.ss_family == AF_INET6) {
-            const auto& v6 = reinterpret_cast<const sockaddr_in6&>(info_.remote);
-            address = &v6.sin6_addr;
-            info_.remote_port = ntohs(v6.sin6_port);
+        if (info_.remote.family() == AF_INET) {
+            address = &info_.remote.v4.sin_addr;
+        } else if (info_.remote.family() == AF_INET6) {
+            address = &info_.remote.v6.sin6_addr;
         }
-        if (address == nullptr ||
-            inet_ntop(info_.remote.ss_family, address, name_ + 1, kNameBytes - 1) == nullptr) {
-            info_.remote_ip = info_.remote_text = "unix:";
-            return;
-        }
-        const std::size_t size = std::strlen(name_ + 1);
-        info_.remote_ip = {name_ + 1, size};
-        char* end = name_ + 1 + size;
-        char* begin = name_ + 1;
-        if (info_.remote.ss_family == AF_INET6) {
-            *--begin = '[';
-            *end++ = ']';
-        }
-        *end++ = ':';
-        end = std::to_chars(end, name_ + sizeof name_, info_.remote_port).ptr;
-        info_.remote_text = {begin, static_cast<std::size_t>(end - begin)};
+        info_.remote_port = info_.remote.port();
+        const bool named = address != nullptr && inet_ntop(info_.remote.family(), address, name_,
+                                                           sizeof name_) != nullptr;
+        info_.remote_ip = named ? std::string_view(name_) : "unix:";
     }
-
-    static constexpr std::size_t kNameBytes = INET6_ADDRSTRLEN + 1;
 
     WorkerState& worker_;
     ConnectionList& list_;
@@ -176,9 +150,9 @@ private:
     std::string_view socket_;
     std::uint64_t version_ = ~std::uint64_t{0};
     const ListenAddress* address_ = nullptr;
-    http::HeadPolicy policy_;
+    const http::HeadPolicy* policy_ = &kDefaultPolicy;
     http::ConnectionInfo info_;
-    char name_[kNameBytes + 8];  // "[address]:65535"
+    char name_[INET6_ADDRSTRLEN];
 };
 
 }  // namespace
@@ -206,8 +180,8 @@ void ConnectionList::close_idle() {
 }
 
 async::Task<void> serve_connection(WorkerState& worker, ConnectionList& list, int fd,
-                                   sockaddr_storage remote, socklen_t, std::string_view socket) {
-    if (remote.ss_family != AF_UNIX) {
+                                   http::SocketAddress remote, std::string_view socket) {
+    if (remote.family() != AF_UNIX) {
         const int on = 1;
         ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     }

@@ -16,8 +16,7 @@ class ConnectionList;
 
 // Serves `fd`, accepted at the socket bound to `socket` (ListenAddress::text), until it is closed.
 async::Task<void> serve_connection(WorkerState& worker, ConnectionList& list, int fd,
-                                   sockaddr_storage remote, socklen_t remote_size,
-                                   std::string_view socket);
+                                   http::SocketAddress remote, std::string_view socket);
 
 // A worker's connections: so that idle ones can be closed when the worker ends or connections run
 // out.

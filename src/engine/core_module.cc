@@ -57,6 +57,20 @@ conf::Applied finish_core(conf::Compiler& compiler, conf::Level& level) {
             "the \"large_client_header_buffers\" size must be equal to or greater than "
             "\"connection_pool_size\"");
     }
+    const conf::Buffers& large = server.large_client_header_buffers;
+    http::HeadPolicy policy;
+    policy.header_buffer_size = server.client_header_buffer_size;
+    policy.header_timeout = server.client_header_timeout;
+    policy.large_buffers_bytes = large.count * large.size;
+    policy.limits = {.max_request_line = large.size,
+                     .max_header_line = large.size,
+                     .max_head = policy.large_buffers_bytes,
+                     .max_headers = static_cast<std::uint32_t>(server.max_headers),
+                     .ignore_invalid_headers = server.ignore_invalid_headers,
+                     .underscores_in_headers = server.underscores_in_headers};
+    if (policy != server.head_policy) {
+        level.edit<CoreServerSettings>().head_policy = policy;
+    }
     return {};
 }
 

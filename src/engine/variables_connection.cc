@@ -69,7 +69,7 @@ void get_server_addr(Request& request, std::uintptr_t, VariableValue& value) {
     const auto& local = connection_of(request).local;
     const std::string text = address_text(local, sizeof(sockaddr_storage));
     std::string_view host = text;
-    if (local.ss_family == AF_INET || local.ss_family == AF_INET6) {
+    if (local.family() == AF_INET || local.family() == AF_INET6) {
         host = host.substr(0, host.rfind(':'));
     }
     if (host.starts_with('[')) {
@@ -80,11 +80,11 @@ void get_server_addr(Request& request, std::uintptr_t, VariableValue& value) {
 
 void get_server_port(Request& request, std::uintptr_t, VariableValue& value) {
     const auto& local = connection_of(request).local;
-    if (local.ss_family == AF_INET) {
-        set_text(request, value, "{}", ntohs(reinterpret_cast<const sockaddr_in&>(local).sin_port));
-    } else if (local.ss_family == AF_INET6) {
+    if (local.family() == AF_INET) {
+        set_text(request, value, "{}", ntohs(local.v4.sin_port));
+    } else if (local.family() == AF_INET6) {
         set_text(request, value, "{}",
-                 ntohs(reinterpret_cast<const sockaddr_in6&>(local).sin6_port));
+                 ntohs(local.v6.sin6_port));
     } else {
         value.set("");
     }

@@ -182,12 +182,12 @@ private:
         for (;;) {
             co_await Ready(*at.registration);
             for (int budget = kAcceptBudget; budget > 0; --budget) {
-                sockaddr_storage remote{};
+                http::SocketAddress remote;
                 socklen_t size = sizeof remote;
-                const int fd = ::accept4(at.socket.fd, reinterpret_cast<sockaddr*>(&remote), &size,
-                                         SOCK_NONBLOCK | SOCK_CLOEXEC);
+                const int fd =
+                    ::accept4(at.socket.fd, &remote.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
                 if (fd >= 0) {
-                    if (!take(at, fd, remote, size)) {
+                    if (!take(at, fd, remote)) {
                         break;
                     }
                     continue;
@@ -204,7 +204,7 @@ private:
         }
     }
 
-    bool take(Acceptor& at, int fd, const sockaddr_storage& remote, socklen_t size) {
+    bool take(Acceptor& at, int fd, const http::SocketAddress& remote) {
         ++state_->counters.accepted;
         if (list_.size() >= options_.max_connections) {
             // Connections that only wait for a further request make room, as in nginx.
@@ -217,7 +217,7 @@ private:
             }
         }
         connections_->spawn("connection",
-                            serve_connection(*state_, list_, fd, remote, size, at.socket.name));
+                            serve_connection(*state_, list_, fd, remote, at.socket.name));
         return true;
     }
 

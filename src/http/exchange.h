@@ -4,6 +4,7 @@
 // head to the last byte of the response; belongs to the connection's worker.
 #pragma once
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <cstdint>
@@ -19,17 +20,37 @@
 
 namespace moongate::http {
 
+// An IPv4, IPv6 or (unnamed) unix address, in a quarter of the room of a sockaddr_storage: every
+// open connection has two of them.
+struct SocketAddress {
+    union {
+        sockaddr any;
+        sockaddr_in v4;
+        sockaddr_in6 v6;
+    };
+
+    SocketAddress() : v6{} {}
+    sa_family_t family() const { return any.sa_family; }
+    // 0 for unix.
+    std::uint16_t port() const {
+        return family() == AF_INET || family() == AF_INET6 ? ntohs(v4.sin_port) : std::uint16_t{0};
+    }
+    // For functions that look at no more than the family's own fields.
+    operator const sockaddr_storage&() const {
+        return reinterpret_cast<const sockaddr_storage&>(any);
+    }
+};
+
 // What is known of a client's connection; outlives its exchanges.
 struct ConnectionInfo {
     std::uint64_t number = 0;    // $connection: unique in the process
     std::uint64_t requests = 0;  // $connection_requests: the current one included
     std::uint64_t start_ms = 0;  // Clock::monotonic_ms() at accept
-    bool tls = false;
-    sockaddr_storage remote{};
-    sockaddr_storage local{};
-    std::string_view remote_text;  // "192.0.2.1:4711", "[2001:db8::1]:4711", "unix:"
-    std::string_view remote_ip;    // $remote_addr: without the port
+    SocketAddress remote;
+    SocketAddress local;
+    std::string_view remote_ip;  // $remote_addr: text without the port, or "unix:"
     std::uint16_t remote_port = 0;
+    bool tls = false;
 };
 
 // A piece of a body: bytes in memory, or a range of an open file.

@@ -23,6 +23,7 @@ struct ParseLimits {
     std::uint32_t max_headers = 1000;    // max_headers
     bool ignore_invalid_headers = true;
     bool underscores_in_headers = false;
+    bool operator==(const ParseLimits&) const = default;
 };
 
 // How far an incomplete head was looked through. One a connection and direction; reset for each

@@ -13,12 +13,13 @@ struct HeadPolicy {
     std::size_t header_buffer_size = 1024;       // client_header_buffer_size
     std::size_t large_buffers_bytes = 4 * 8192;  // all of large_client_header_buffers
     Milliseconds header_timeout{60000};          // client_header_timeout: for a whole head
+    bool operator==(const HeadPolicy&) const = default;
 };
 
 class ServerHandler {
 public:
     virtual ~ServerHandler() = default;
-    // Asked before each request, before its server is known.
+    // Asked again after each wait, before the request's server is known: valid until the next wait.
     virtual const HeadPolicy& head_policy() = 0;
     // From the head to the log line. The response has been handed to the exchange when the task
     // ends.

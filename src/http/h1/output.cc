@@ -32,7 +32,7 @@ char* Output::reserve(std::size_t bytes) {
         buffer_ = std::move(larger);
     }
     begin_ = 0;
-    end_ = held;
+    end_ = static_cast<std::uint32_t>(held);
     return buffer_.data() + end_;
 }
 
@@ -43,17 +43,17 @@ void Output::append(std::string_view text) {
     }
 }
 
-Status Output::fail(Error error) {
+Error Output::fail(Error error) {
     error.side = ErrorSide::Client;
     failed_ = true;
-    error_ = error;
+    failure_ = error.kind;
     begin_ = end_ = 0;
     return error;
 }
 
 Result<bool> Output::try_flush() {
     if (failed_) {
-        return error_;
+        return failure();
     }
     while (begin_ < end_) {
         const ssize_t moved = io_.try_write(buffer_.data() + begin_, end_ - begin_);
@@ -61,10 +61,9 @@ Result<bool> Output::try_flush() {
             return false;
         }
         if (moved < 0) {
-            fail(errno_error(errno, "send()")).error();
-            return error_;
+            return fail(errno_error(errno, "send()"));
         }
-        begin_ += static_cast<std::size_t>(moved);
+        begin_ += static_cast<std::uint32_t>(moved);
         sent_ += static_cast<std::uint64_t>(moved);
     }
     begin_ = end_ = 0;
@@ -89,7 +88,7 @@ async::Task<Status> Output::flush(Milliseconds timeout) {
 async::Task<Status> Output::write(std::string_view prefix, std::span<const BodyPart> parts,
                                   std::string_view suffix, bool hold, Milliseconds timeout) {
     if (failed_) {
-        co_return error_;
+        co_return failure();
     }
     std::size_t bytes = prefix.size() + suffix.size();
     bool files = false;

@@ -21,7 +21,7 @@ public:
     std::size_t buffered() const { return end_ - begin_; }
     // Room for `bytes` at the end of the buffer, which grows; commit() what was written there.
     char* reserve(std::size_t bytes);
-    void commit(std::size_t bytes) { end_ += bytes; }
+    void commit(std::size_t bytes) { end_ += static_cast<std::uint32_t>(bytes); }
     void append(std::string_view text);
 
     // Buffers or sends: prefix, the parts, suffix. With `hold` everything that fits stays in the
@@ -42,15 +42,19 @@ private:
     async::Task<Status> send_parts(std::string_view prefix, std::span<const BodyPart> parts,
                                    std::string_view suffix, Milliseconds timeout);
     async::Task<Status> send_file(const BodyPart& part, Milliseconds timeout);
-    Status fail(Error error);
+    Error fail(Error error);
+    Error failure() const {
+        return {
+            .kind = failure_, .side = ErrorSide::Client, .detail = "the connection failed before"};
+    }
 
     async::Io& io_;
     Buffer buffer_;
-    std::size_t begin_ = 0;
-    std::size_t end_ = 0;
+    std::uint32_t begin_ = 0;
+    std::uint32_t end_ = 0;
     std::uint64_t sent_ = 0;
     bool failed_ = false;
-    Error error_;
+    ErrorKind failure_ = ErrorKind::Io;
 };
 
 }  // namespace moongate::http::h1

@@ -32,11 +32,11 @@ void ServerExchange::fail(int status, std::string_view log_text, std::string_vie
     sent_before_ = session_.output_.sent_bytes();
 }
 
-void ServerExchange::parse(std::string_view head, const HeadPolicy& policy) {
+void ServerExchange::parse(std::string_view head, const ParseLimits& limits) {
     head_bytes_ = head.size();
     raw_head_ = head;
     sent_before_ = session_.output_.sent_bytes();
-    const ParseResult parsed = parse_request_head(head, policy.limits, arena_, head_);
+    const ParseResult parsed = parse_request_head(head, limits, arena_, head_);
     if (!parsed) {
         fail(http_status(parsed.error), client_log_text(parsed.error), parsed.detail);
         return;
@@ -113,7 +113,7 @@ async::Task<Result<std::size_t>> ServerExchange::read_length(char* to, std::size
     std::size_t got = std::min(want, session_.unread());
     if (got > 0) {
         std::memcpy(to, session_.input_.data() + session_.begin_, got);
-        session_.begin_ += got;
+        session_.begin_ += static_cast<std::uint32_t>(got);
     } else {
         for (;;) {
             if (!co_await session_.io_.readable(timeout)) {
@@ -145,7 +145,7 @@ async::Task<Result<std::size_t>> ServerExchange::read_chunked(char* to, std::siz
         while (session_.unread() > 0) {
             const ChunkedDecoder::Step step =
                 decoder_->next(session_.unread_bytes().substr(0, room));
-            session_.begin_ += step.consumed;
+            session_.begin_ += static_cast<std::uint32_t>(step.consumed);
             body_wire_bytes_ += step.consumed;
             switch (step.event) {
                 case ChunkedDecoder::Event::Data:

@@ -51,7 +51,7 @@ public:
 private:
     friend class ServerSession;
 
-    void parse(std::string_view head, const HeadPolicy& policy);
+    void parse(std::string_view head, const ParseLimits& limits);
     void fail(int status, std::string_view log_text, std::string_view detail = {});
     async::Task<Result<std::size_t>> read_length(char* to, std::size_t room, Milliseconds timeout);
     async::Task<Result<std::size_t>> read_chunked(char* to, std::size_t room, Milliseconds timeout);

@@ -24,7 +24,7 @@ ServerSession::ServerSession(async::Io& io, ConnectionInfo& connection, ServerHa
 ssize_t ServerSession::fill() {
     const ssize_t moved = io_.try_read(input_.data() + end_, input_.capacity() - end_);
     if (moved > 0) {
-        end_ += static_cast<std::size_t>(moved);
+        end_ += static_cast<std::uint32_t>(moved);
     }
     return moved;
 }
@@ -78,12 +78,13 @@ async::Task<void> ServerSession::run(Milliseconds first_wait) {
     }
 }
 
-async::Task<ServerSession::Next> ServerSession::serve_one() {
+// Kept out of line: inlined, its frame with all request state would become part of run()'s, and
+// idle connections would keep it.
+[[gnu::noinline]] async::Task<ServerSession::Next> ServerSession::serve_one() {
     ServerExchange exchange(*this);
     ++connection_.requests;
     policy_ = ConnectionPolicy{};
-    const HeadPolicy& policy = handler_.head_policy();
-    if (!co_await read_head(exchange, policy)) {
+    if (!co_await read_head(exchange)) {
         co_return Next::Close;
     }
     co_await handler_.handle(exchange);
@@ -91,11 +92,11 @@ async::Task<ServerSession::Next> ServerSession::serve_one() {
 }
 
 // False: nothing that could be answered came; the connection ends without a word.
-async::Task<bool> ServerSession::read_head(ServerExchange& exchange, const HeadPolicy& policy) {
+async::Task<bool> ServerSession::read_head(ServerExchange& exchange) {
     HeadScan scan;
-    const std::uint64_t deadline =
-        io_.reactor().now_ms() + static_cast<std::uint64_t>(policy.header_timeout.count());
+    const std::uint64_t began = io_.reactor().now_ms();
     for (;;) {
+        const HeadPolicy& policy = handler_.head_policy();
         const HeadScanResult found = scan_request_head(unread_bytes(), policy.limits, scan);
         if (found.error != HeadError::None) {
             exchange.fail(http_status(found.error), client_log_text(found.error));
@@ -104,7 +105,7 @@ async::Task<bool> ServerSession::read_head(ServerExchange& exchange, const HeadP
         if (found.end != 0) {
             const std::string_view head = unread_bytes().substr(0, found.end);
             begin_ += found.end;
-            exchange.parse(head, policy);
+            exchange.parse(head, policy.limits);
             co_return true;
         }
         if (end_ == input_.capacity()) {
@@ -120,10 +121,12 @@ async::Task<bool> ServerSession::read_head(ServerExchange& exchange, const HeadP
                 std::memcpy(larger.data(), input_.data(), unread());
                 input_ = std::move(larger);
             }
-            end_ = unread();
+            end_ = static_cast<std::uint32_t>(unread());
             begin_ = 0;
         }
         const std::uint64_t now = io_.reactor().now_ms();
+        const std::uint64_t deadline =
+            began + static_cast<std::uint64_t>(policy.header_timeout.count());
         if (now >= deadline ||
             !co_await io_.readable(Milliseconds(static_cast<std::int64_t>(deadline - now)))) {
             exchange.fail(408, "client timed out");
@@ -185,7 +188,7 @@ async::Task<ServerSession::Next> ServerSession::finish(ServerExchange& exchange)
 
 // Closing while the client still sends would make the system reset the connection, and the client
 // could lose the response: send the end of data, then read and forget for a while (RFC 9112 §9.6).
-async::Task<void> ServerSession::linger() {
+[[gnu::noinline]] async::Task<void> ServerSession::linger() {
     ::shutdown(io_.fd(), SHUT_WR);
     const std::uint64_t until =
         io_.reactor().now_ms() + static_cast<std::uint64_t>(policy_.lingering_time.count());

@@ -33,7 +33,7 @@ private:
 
     // One request. The input holds at least one byte of it.
     async::Task<Next> serve_one();
-    async::Task<bool> read_head(ServerExchange& exchange, const HeadPolicy& policy);
+    async::Task<bool> read_head(ServerExchange& exchange);
     async::Task<Next> finish(ServerExchange& exchange);
     async::Task<void> linger();
 
@@ -49,8 +49,8 @@ private:
     ServerHandler& handler_;
     Output output_;
     Buffer input_;
-    std::size_t begin_ = 0;
-    std::size_t end_ = 0;
+    std::uint32_t begin_ = 0;
+    std::uint32_t end_ = 0;
     ConnectionPolicy policy_;
 };
 
