@@ -9,6 +9,8 @@ namespace {
 
 // The kernel's area of this process's arguments and environment: process-wide by nature.
 std::span<char> title_area;
+// The environment's new home, held for the life of the process even where `environ` moves on.
+char** moved_environment = nullptr;
 
 }  // namespace
 
@@ -30,13 +32,12 @@ void prepare_process_title(std::span<char* const> arguments) {
         }
         ++count;
     }
-    // Held for the life of the process, as the environment is.
-    auto** moved = new char*[count + 1];
+    moved_environment = new char*[count + 1];
     for (std::size_t i = 0; i < count; ++i) {
-        moved[i] = ::strdup(environ[i]);
+        moved_environment[i] = ::strdup(environ[i]);
     }
-    moved[count] = nullptr;
-    environ = moved;
+    moved_environment[count] = nullptr;
+    environ = moved_environment;
     title_area = {begin, end};
 }
 

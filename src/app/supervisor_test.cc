@@ -38,6 +38,15 @@ bool eventually(Condition condition, std::chrono::milliseconds patience = kPatie
     return true;
 }
 
+// Never 0 or below, which would be this process's own group, or everyone.
+void send_signal(pid_t pid, int number) {
+    if (pid > 1) {
+        ::kill(pid, number);
+    } else {
+        ADD_FAILURE() << "no process to send signal " << number << " to";
+    }
+}
+
 class Client {
 public:
     explicit Client(std::uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
@@ -132,11 +141,18 @@ protected:
 
     void TearDown() override {
         for (pid_t pid : started_) {
-            ::kill(pid, SIGKILL);
+            send_signal(pid, SIGKILL);
         }
-        // Everything that still runs has come to this process, or ends with its supervisor.
-        for (int status = 0; ::waitpid(-1, &status, 0) > 0;) {
-        }
+        // What a supervisor left behind has come to this process.
+        EXPECT_TRUE(eventually([] {
+            std::ifstream children(fmt::format("/proc/self/task/{}/children", ::getpid()));
+            for (pid_t child = 0; children >> child;) {
+                send_signal(child, SIGKILL);
+            }
+            while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+            }
+            return ::waitpid(-1, nullptr, WNOHANG) < 0;
+        }));
         if (!HasFailure()) {
             std::system(fmt::format("rm -r {}", prefix_).c_str());
         }
@@ -199,8 +215,21 @@ protected:
         content << std::ifstream(prefix_ + name).rdbuf();
         return content.str();
     }
+    // 0 where the file is absent or not complete.
     pid_t pid_in(const std::string& name) const {
-        return parse_number<pid_t>(trim(file(name).substr(0, file(name).find('\n')))).value_or(0);
+        const std::string text = file(name);
+        return text.ends_with('\n')
+                   ? parse_number<pid_t>(trim(text.substr(0, text.size() - 1))).value_or(0)
+                   : 0;
+    }
+    // The supervisor that wrote the pid file after `old` did; 0: none came.
+    pid_t upgraded(pid_t old) const {
+        pid_t now = 0;
+        const bool came = eventually([&] {
+            now = pid_in("nginx.pid");  // read once: the file is absent for a moment
+            return now != 0 && now != old;
+        });
+        return came ? now : 0;
     }
     bool logged(const std::string& text) {
         return eventually([&] { return file("error.log").find(text) != std::string::npos; });
@@ -224,7 +253,7 @@ TEST_F(SupervisorTest, ServesWritesItsPidAndStopsOnTerm) {
     const pid_t pid = start("text one");
     EXPECT_TRUE(serves("one"));
     EXPECT_NE(engine_pid(), pid);
-    ::kill(pid, SIGTERM);
+    send_signal(pid, SIGTERM);
     EXPECT_TRUE(exits(pid));
     EXPECT_EQ(::access((prefix_ + "nginx.pid").c_str(), F_OK), -1);
     const std::string log = file("error.log");
@@ -245,7 +274,7 @@ TEST_F(SupervisorTest, KilledEngineIsReplacedWithoutARefusedConnection) {
         const pid_t engine = engine_pid();
         ASSERT_GT(engine, 0);
         const auto killed = Clockwork::now();
-        ::kill(engine, SIGKILL);
+        send_signal(engine, SIGKILL);
         // The queue of the listening socket holds who comes in between: a later answer, never a
         // refusal.
         pid_t next = engine;
@@ -261,7 +290,7 @@ TEST_F(SupervisorTest, KilledEngineIsReplacedWithoutARefusedConnection) {
     load.stop();
     EXPECT_EQ(load.refused(), 0);
     EXPECT_GT(load.asked(), 0);
-    ::kill(pid, SIGTERM);
+    send_signal(pid, SIGTERM);
     EXPECT_TRUE(exits(pid));
 }
 
@@ -274,13 +303,13 @@ TEST_F(SupervisorTest, ReloadKeepsTheProcessItsConnectionsAndEveryRequest) {
     Load load(port_);
     for (int round = 0; round < 20; ++round) {
         configure(fmt::format("text round{}", round));
-        ::kill(pid, SIGHUP);
+        send_signal(pid, SIGHUP);
         ASSERT_TRUE(serves(fmt::format("round{}", round)));
     }
     load.stop();
     EXPECT_EQ(load.refused() + load.unanswered(), 0);
     EXPECT_EQ(kept.ask("who"), fmt::format("{} round19", engine));
-    ::kill(pid, SIGTERM);
+    send_signal(pid, SIGTERM);
     EXPECT_TRUE(exits(pid));
     EXPECT_THAT(file("error.log"), HasSubstr("signal 1 (SIGHUP) received from "));
     EXPECT_THAT(file("error.log"), HasSubstr("reconfiguring"));
@@ -293,14 +322,14 @@ TEST_F(SupervisorTest, ReloadOpensNewAddressesAndClosesOldOnes) {
     const pid_t engine = engine_pid();
     port_ = free_port();
     configure("text two");
-    ::kill(pid, SIGHUP);
+    send_signal(pid, SIGHUP);
     ASSERT_TRUE(serves("two"));
     EXPECT_EQ(engine_pid(), engine);
     EXPECT_TRUE(eventually([&] { return !Client(old_port).connected(); }));
     // The engine that is started after a crash gets the new set too.
-    ::kill(engine, SIGKILL);
+    send_signal(engine, SIGKILL);
     EXPECT_TRUE(eventually([&] { return engine_pid() != engine && engine_pid() != 0; }));
-    ::kill(pid, SIGTERM);
+    send_signal(pid, SIGTERM);
     EXPECT_TRUE(exits(pid));
 }
 
@@ -309,23 +338,23 @@ TEST_F(SupervisorTest, BadReloadChangesNothing) {
     ASSERT_TRUE(serves("one"));
     const pid_t engine = engine_pid();
     configure("text two\nbad nonsense");
-    ::kill(pid, SIGHUP);
+    send_signal(pid, SIGHUP);
     EXPECT_TRUE(logged("[emerg] "));
     EXPECT_TRUE(logged(fmt::format("unknown directive \"nonsense\" in {}x.conf:1", prefix_)));
     EXPECT_EQ(who(), fmt::format("{} one", engine));
 
     const std::uint16_t other = free_port();
     configure(fmt::format("listen {}\ntext two\nengine_refuses this", other));
-    ::kill(pid, SIGHUP);
+    send_signal(pid, SIGHUP);
     EXPECT_TRUE(logged("unknown directive \"this\""));
     EXPECT_EQ(who(), fmt::format("{} one", engine));
     EXPECT_TRUE(eventually([&] { return !Client(other).connected(); }));
 
     configure("text three");
-    ::kill(pid, SIGHUP);
+    send_signal(pid, SIGHUP);
     EXPECT_TRUE(serves("three"));
     EXPECT_EQ(engine_pid(), engine);
-    ::kill(pid, SIGTERM);
+    send_signal(pid, SIGTERM);
     EXPECT_TRUE(exits(pid));
 }
 
@@ -335,14 +364,14 @@ TEST_F(SupervisorTest, ReloadWithAnotherEnvironmentMovesToAnotherEngine) {
     const pid_t engine = engine_pid();
     Load load(port_);
     configure("text two\nenv COLOUR=green");
-    ::kill(pid, SIGHUP);
+    send_signal(pid, SIGHUP);
     ASSERT_TRUE(serves("two"));
     EXPECT_TRUE(logged(fmt::format("worker process {} exited with code 0", engine)));
     load.stop();
     EXPECT_EQ(load.refused(), 0);
     EXPECT_EQ(Client(port_).ask("env COLOUR"), "green");
     EXPECT_EQ(Client(port_).ask("env PATH"), "(unset)");
-    ::kill(pid, SIGTERM);
+    send_signal(pid, SIGTERM);
     EXPECT_TRUE(exits(pid));
 }
 
@@ -352,7 +381,7 @@ TEST_F(SupervisorTest, QuitFinishesWhatIsRunningAndRefusesWhatIsNew) {
     Client slow(port_);
     slow.send("slow 400");
     ASSERT_FALSE(who().empty());  // the engine has read past the slow request by now
-    ::kill(pid, SIGQUIT);
+    send_signal(pid, SIGQUIT);
     EXPECT_TRUE(logged("gracefully shutting down"));
     EXPECT_TRUE(
         eventually([&] { return !Client(port_).connected(); }, std::chrono::milliseconds(300)));
@@ -364,13 +393,13 @@ TEST_F(SupervisorTest, WinchStopsTheEngineAndHupBringsItBack) {
     const pid_t pid = start("text one");
     ASSERT_TRUE(serves("one"));
     const pid_t engine = engine_pid();
-    ::kill(pid, SIGWINCH);
+    send_signal(pid, SIGWINCH);
     ASSERT_TRUE(logged(fmt::format("worker process {} exited with code 0", engine)));
     EXPECT_EQ(::kill(pid, 0), 0);
-    ::kill(pid, SIGHUP);
+    send_signal(pid, SIGHUP);
     EXPECT_TRUE(serves("one"));
     EXPECT_NE(engine_pid(), engine);
-    ::kill(pid, SIGTERM);
+    send_signal(pid, SIGTERM);
     EXPECT_TRUE(exits(pid));
 }
 
@@ -379,24 +408,24 @@ TEST_F(SupervisorTest, UpgradeHandsTheSocketsOver) {
     ASSERT_TRUE(serves("one"));
     Load load(port_);
     configure("text two");
-    ::kill(pid, SIGUSR2);
-    ASSERT_TRUE(eventually([&] { return pid_in("nginx.pid") != 0 && pid_in("nginx.pid") != pid; }));
-    const pid_t fresh = pid_in("nginx.pid");
+    send_signal(pid, SIGUSR2);
+    const pid_t fresh = upgraded(pid);
+    ASSERT_NE(fresh, 0);
     started_.push_back(fresh);
     EXPECT_EQ(pid_in("nginx.pid.oldbin"), pid);
     EXPECT_THAT(file("early.log"), HasSubstr("using inherited sockets from \""));
-    ::kill(pid, SIGWINCH);
+    send_signal(pid, SIGWINCH);
     ASSERT_TRUE(logged(fmt::format("{}: signal 28 (SIGWINCH)", pid)));
     ASSERT_TRUE(logged("gracefully shutting down"));
     ASSERT_TRUE(serves("two"));
-    ::kill(pid, SIGQUIT);
+    send_signal(pid, SIGQUIT);
     ASSERT_TRUE(exits(pid));
     EXPECT_EQ(::access((prefix_ + "nginx.pid.oldbin").c_str(), F_OK), -1);
     EXPECT_EQ(pid_in("nginx.pid"), fresh);
     EXPECT_TRUE(serves("two"));
     load.stop();
     EXPECT_EQ(load.refused(), 0);
-    ::kill(fresh, SIGTERM);
+    send_signal(fresh, SIGTERM);
     EXPECT_TRUE(exits(fresh));
 }
 
@@ -404,30 +433,30 @@ TEST_F(SupervisorTest, NewBinaryThatFailsGivesThePidFileBack) {
     const pid_t pid = start("text one");
     ASSERT_TRUE(serves("one"));
     configure("text two\nbad nonsense");
-    ::kill(pid, SIGUSR2);
+    send_signal(pid, SIGUSR2);
     ASSERT_TRUE(logged("new binary process"));
     ASSERT_TRUE(logged("exited with code 1"));
     EXPECT_TRUE(eventually([&] { return pid_in("nginx.pid") == pid; }));
     EXPECT_TRUE(serves("one"));
-    ::kill(pid, SIGTERM);
+    send_signal(pid, SIGTERM);
     EXPECT_TRUE(exits(pid));
 }
 
 TEST_F(SupervisorTest, SecondUpgradeIsIgnoredWhileTheFirstIsUnderWay) {
     const pid_t pid = start("text one");
     ASSERT_TRUE(serves("one"));
-    ::kill(pid, SIGUSR2);
-    ASSERT_TRUE(eventually([&] { return pid_in("nginx.pid") != 0 && pid_in("nginx.pid") != pid; }));
-    const pid_t fresh = pid_in("nginx.pid");
+    send_signal(pid, SIGUSR2);
+    const pid_t fresh = upgraded(pid);
+    ASSERT_NE(fresh, 0);
     started_.push_back(fresh);
-    ::kill(fresh, SIGUSR2);
+    send_signal(fresh, SIGUSR2);
     EXPECT_TRUE(logged("the changing binary signal is ignored"));
-    ::kill(fresh, SIGTERM);
+    send_signal(fresh, SIGTERM);
     EXPECT_TRUE(logged(fmt::format("new binary process {} exited with code 0", fresh)));
     std::erase(started_, fresh);
     EXPECT_TRUE(eventually([&] { return pid_in("nginx.pid") == pid; }));
     EXPECT_TRUE(serves("one"));
-    ::kill(pid, SIGTERM);
+    send_signal(pid, SIGTERM);
     EXPECT_TRUE(exits(pid));
 }
 
@@ -435,9 +464,9 @@ TEST_F(SupervisorTest, FatalExitIsNotRepeated) {
     const pid_t pid = start("text one\nexit 2");
     EXPECT_TRUE(logged("exited with fatal code 2 and cannot be respawned"));
     configure("text two");
-    ::kill(pid, SIGHUP);
+    send_signal(pid, SIGHUP);
     EXPECT_TRUE(serves("two"));
-    ::kill(pid, SIGTERM);
+    send_signal(pid, SIGTERM);
     EXPECT_TRUE(exits(pid));
 }
 
@@ -451,7 +480,7 @@ TEST_F(SupervisorTest, EngineThatKeepsDyingIsNotRestartedInALoop) {
         ++starts;
     }
     EXPECT_LE(starts, 6U);
-    ::kill(pid, SIGTERM);
+    send_signal(pid, SIGTERM);
     EXPECT_TRUE(exits(pid));
 }
 
@@ -459,7 +488,7 @@ TEST_F(SupervisorTest, EngineEndsWithItsSupervisor) {
     const pid_t pid = start("text one");
     ASSERT_TRUE(serves("one"));
     const pid_t engine = engine_pid();
-    ::kill(pid, SIGKILL);
+    send_signal(pid, SIGKILL);
     std::erase(started_, pid);
     int status = 0;
     ::waitpid(pid, &status, 0);
@@ -469,8 +498,8 @@ TEST_F(SupervisorTest, EngineEndsWithItsSupervisor) {
 TEST_F(SupervisorTest, DaemonLeavesAndReportsWhetherItServes) {
     configure("text one\ndaemon on");
     EXPECT_EQ(run({}), 0);
-    ASSERT_TRUE(eventually([&] { return pid_in("nginx.pid") != 0; }));
-    const pid_t pid = pid_in("nginx.pid");
+    const pid_t pid = upgraded(0);
+    ASSERT_NE(pid, 0);
     started_.push_back(pid);
     EXPECT_EQ(::getsid(pid), pid);
     EXPECT_TRUE(serves("one"));
@@ -486,9 +515,9 @@ TEST_F(SupervisorTest, SingleProcessServesReloadsAndStops) {
     ASSERT_TRUE(serves("one"));
     EXPECT_EQ(engine_pid(), pid);
     configure("text two\nmaster off");
-    ::kill(pid, SIGHUP);
+    send_signal(pid, SIGHUP);
     EXPECT_TRUE(serves("two"));
-    ::kill(pid, SIGQUIT);
+    send_signal(pid, SIGQUIT);
     EXPECT_TRUE(exits(pid));
 }
 
@@ -496,7 +525,7 @@ TEST_F(SupervisorTest, LogsAreReopenedByBoth) {
     const pid_t pid = start("text one");
     ASSERT_TRUE(serves("one"));
     ::rename((prefix_ + "error.log").c_str(), (prefix_ + "error.log.1").c_str());
-    ::kill(pid, SIGUSR1);
+    send_signal(pid, SIGUSR1);
     // Both say so in the old file, then open the new one; which of them creates it does not matter.
     ASSERT_TRUE(eventually([&] {
         const std::string old = file("error.log.1");
@@ -504,7 +533,7 @@ TEST_F(SupervisorTest, LogsAreReopenedByBoth) {
                ::access((prefix_ + "error.log").c_str(), F_OK) == 0;
     }));
     const pid_t engine = engine_pid();
-    ::kill(pid, SIGTERM);
+    send_signal(pid, SIGTERM);
     EXPECT_TRUE(exits(pid));
     EXPECT_THAT(file("error.log"), HasSubstr(fmt::format("{0}#{0}: exit\n", pid)));
     EXPECT_THAT(file("error.log"), HasSubstr(fmt::format("{0}#{0}: exit\n", engine)));
@@ -522,7 +551,7 @@ TEST_F(SupervisorTest, AddressInUseIsReportedAfterFiveTries) {
     EXPECT_THAT(text, HasSubstr("nginx: [emerg] still could not bind()"));
     EXPECT_EQ(pid_in("nginx.pid"), pid);
     EXPECT_EQ(run({"-t"}), 0);  // the server that holds the address may be this one
-    ::kill(pid, SIGTERM);
+    send_signal(pid, SIGTERM);
     EXPECT_TRUE(exits(pid));
 }
 
@@ -563,11 +592,11 @@ TEST_F(SupervisorTest, EngineOpensOnlyWhatTheConfigurationNames) {
     // Its log belongs to root, yet a reload opens it again.
     configure(fmt::format("text two\nuser nobody\nnames {}", other));
     const pid_t engine = engine_pid();
-    ::kill(pid, SIGHUP);
+    send_signal(pid, SIGHUP);
     ASSERT_TRUE(serves("two"));
     EXPECT_EQ(engine_pid(), engine);
     EXPECT_EQ(Client(port_).ask("open " + other), "other content");
-    ::kill(pid, SIGTERM);
+    send_signal(pid, SIGTERM);
     EXPECT_TRUE(exits(pid));
 }
 
