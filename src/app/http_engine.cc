@@ -159,6 +159,9 @@ public:
         }
         process_.log = *main.error_log;
         process_.stderr_path = main.stderr_path;
+        process_.log_on_stderr = std::ranges::any_of(
+            main.error_log->outputs(),
+            [this](const Log::Output& output) { return output.sink == logs_->standard_error(); });
         for (const conf::SourceFile& file : tree_.files) {
             process_.files.push_back({file.path, OpenMode::Read});
         }
@@ -339,6 +342,7 @@ private:
                     const std::uint64_t one = 1;
                     [[maybe_unused]] const ssize_t written = ::write(fd, &one, sizeof one);
                 });
+                control_.close_listeners();
                 break;
             case CommandKind::Reopen:
                 logs_->reopen();

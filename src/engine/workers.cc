@@ -295,9 +295,14 @@ void Workers::on_each(const std::function<void(WorkerState&)>& call) {
 
 void Workers::quit(Milliseconds limit, std::function<void()> finished) {
     const auto left = std::make_shared<std::atomic<int>>(static_cast<int>(threads_.size()));
+    std::latch closed(static_cast<std::ptrdiff_t>(threads_.size()));
     for (const auto& thread : threads_) {
-        thread->post([limit, left, finished](Thread& on) { on.quit(limit, left, finished); });
+        thread->post([limit, left, finished, &closed](Thread& on) {
+            on.quit(limit, left, finished);
+            closed.count_down();
+        });
     }
+    closed.wait();
 }
 
 void Workers::stop() {

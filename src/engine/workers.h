@@ -41,7 +41,7 @@ public:
     Status start(std::shared_ptr<const Snapshot> snapshot, std::vector<AcceptSocket> sockets);
     // Sockets that are no longer in the list are not accepted from any more when this returns.
     void serve(std::shared_ptr<const Snapshot> snapshot, std::vector<AcceptSocket> sockets);
-    // Stops accepting, lets requests finish, and ends. `finished` is called on a worker's thread
+    // Stops accepting before it returns, lets requests finish, and ends. `finished` is called on a worker's thread
     // when the last one is done. A `limit` above zero bounds the wait.
     void quit(Milliseconds limit, std::function<void()> finished);
     // Runs `call` on every worker and returns when all have. Not after quit().
