@@ -103,14 +103,13 @@ Applied apply_rule(conf::Compiler& compiler, const conf::Statement& statement,
 
 engine::Action check_access(engine::Request& request) {
     const auto& rules = request.get<AccessSettings>().rules;
-    const sockaddr_storage& remote = request.exchange.connection().remote;
-    int family = remote.ss_family;
+    const http::SocketAddress& remote = request.exchange.connection().remote;
+    int family = remote.family();
     const std::uint8_t* bytes = nullptr;
     if (family == AF_INET) {
-        bytes = reinterpret_cast<const std::uint8_t*>(
-            &reinterpret_cast<const sockaddr_in&>(remote).sin_addr);
+        bytes = reinterpret_cast<const std::uint8_t*>(&remote.v4.sin_addr);
     } else if (family == AF_INET6) {
-        const in6_addr& address = reinterpret_cast<const sockaddr_in6&>(remote).sin6_addr;
+        const in6_addr& address = remote.v6.sin6_addr;
         bytes = address.s6_addr;
         // A mapped address is an IPv4 one as soon as there are rules for those.
         const bool has_v4 = std::ranges::any_of(rules, [](const AddressRule& rule) {

@@ -71,7 +71,7 @@ Applied add_value(Compiler& compiler, Map& map, const Statement& entry) {
     }
     switch (map.table.add(key, std::move(*value), map.hostnames)) {
         case MapTable::Added::Conflict:
-            return conf::reject(fmt::format("conflicting parameter \"{}\"", key));
+            return conf::reject(fmt::format("conflicting parameter \"{}\"", to_lower(key)));
         case MapTable::Added::InvalidName:
             return conf::reject(fmt::format("invalid hostname or wildcard \"{}\"", key));
         case MapTable::Added::Ok:

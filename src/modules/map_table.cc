@@ -72,9 +72,6 @@ const conf::CompiledString* MapTable::find_name(std::string_view lower) const {
     if (!front_.empty()) {
         for (std::size_t dot = lower.find('.'); dot != std::string_view::npos;
              dot = lower.find('.', dot + 1)) {
-            if (dot == 0) {
-                continue;
-            }
             if (const auto found = front_.find(lower.substr(dot + 1)); found != front_.end()) {
                 return &found->second;
             }

@@ -227,7 +227,8 @@ async::Task<engine::Action> run_script_waiting(engine::Request& request) {
                                               ? media_type(request)
                                               : request.response.content_type;
             const Status sent = co_await request.send(run.status(), type, run.text());
-            co_return after_send(sent);
+            // Not done(): that would go on with the next phase.
+            co_return sent ? engine::Action::finish(0) : after_send(sent);
         }
         const CodeOp& code = run.waiting();
         const Result<std::string_view> value = co_await code.op.wait(request, code.op.data.get());

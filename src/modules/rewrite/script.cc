@@ -2,12 +2,30 @@
 // of ngx_http_rewrite_module; HARDENING 13 is why no length is computed ahead.
 #include "modules/rewrite/script.h"
 
+#include "base/strings.h"
 #include "engine/request.h"
 #include "http/uri.h"
 
 namespace moongate::modules {
 
 using State = ScriptRun::State;
+
+namespace {
+
+// Up to and including the first '?', plain or escaped; all of `url` where there is none.
+std::size_t path_size(std::string_view url) {
+    for (std::size_t i = 0; i < url.size(); ++i) {
+        if (url[i] == '?') {
+            return i + 1;
+        }
+        if (equals_ignore_case(url.substr(i, 3), "%3f")) {
+            return i + 3;
+        }
+    }
+    return url.size();
+}
+
+}  // namespace
 
 State ScriptRun::run() {
     while (true) {
@@ -78,8 +96,12 @@ std::optional<State> ScriptRun::execute(const RewriteOp& op) {
 
 std::optional<State> ScriptRun::redirect(const RewriteOp& op) {
     Arena& arena = request_.arena();
-    std::string_view to =
-        http::unescape_uri(op.target.evaluate(request_), http::UnescapeType::Redirect, arena);
+    const std::string_view target = op.target.evaluate(request_);
+    // What was escaped for arguments is right behind the '?'; before it, a path needs less.
+    const std::size_t path = path_size(target);
+    std::string_view to = arena.concat(
+        http::unescape_uri(target.substr(0, path), http::UnescapeType::Redirect, arena),
+        target.substr(path));
     if (op.add_args && !request_.args.empty()) {
         to = arena.concat(to, op.has_args ? "&" : "?", request_.args);
     }
