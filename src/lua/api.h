@@ -1,0 +1,70 @@
+// The parts of the VM's library, one function a file: each puts its functions into the ngx table at
+// the top of the stack (or into globals). Also what those files share. One thread.
+#pragma once
+
+#include <lua.hpp>
+
+#include <string>
+#include <string_view>
+
+namespace moongate::engine {
+class WorkerState;
+}
+
+namespace moongate::lua {
+
+class Vm;
+struct Context;
+
+// Libraries, paths, ngx, ndk, coroutine and resty.core; everything before init_by_lua.
+bool set_up_libraries(Vm& vm, std::string& error);
+// From now on, new global variables are warned about in the log.
+void guard_globals(lua_State* L);
+
+void install_constants(lua_State* L);
+void install_output(lua_State* L);
+void install_control(lua_State* L);
+void install_log(lua_State* L);
+void install_request(lua_State* L);
+void install_request_body(lua_State* L);
+void install_encoding(lua_State* L);
+void install_config(lua_State* L, Vm& vm);
+void install_coroutines(lua_State* L);
+void install_threads(lua_State* L);
+void install_timers(lua_State* L);
+void install_shared_dicts(lua_State* L, Vm& vm);
+void install_sockets(lua_State* L);
+// After resty.core: its wrappers fall back to the plain functions in filters, ours wait there too.
+void install_coroutine_wrappers(lua_State* L);
+
+// The FFI's symbols stand in files that nothing else refers to: each has one function that
+// keep_ffi() calls, so that the linker takes the file.
+void keep_ffi();
+
+// Sets fields of the table at the top of the stack.
+void set_function(lua_State* L, const char* name, lua_CFunction function);
+inline void push(lua_State* L, std::string_view text) {
+    lua_pushlstring(L, text.data(), text.size());
+}
+inline std::string_view to_view(lua_State* L, int index) {
+    std::size_t size = 0;
+    const char* text = lua_tolstring(L, index, &size);
+    return {text, text != nullptr ? size : 0};
+}
+inline std::string_view check_view(lua_State* L, int index) {
+    std::size_t size = 0;
+    const char* text = luaL_checklstring(L, index, &size);
+    return {text, size};
+}
+
+// The worker of this thread.
+engine::WorkerState* this_worker();
+// Thread numbers of all workers of the process; returns how many were written.
+int worker_pids(int* to, int room);
+
+// "a=1&b" from the table at `index` (ngx.encode_args); a Lua error for values that cannot be.
+std::string encode_args(lua_State* L, int index);
+// Pushes the table of `text` (ngx.decode_args). True: `max` was reached.
+bool push_args(lua_State* L, std::string_view text, int max);
+
+}  // namespace moongate::lua

@@ -1,0 +1,138 @@
+// Context: what outlives a phase (context.h), and the way from C functions to the waiting of C++.
+#include "lua/context.h"
+
+#include "engine/request.h"
+#include "engine/snapshot.h"
+#include "engine/worker_state.h"
+#include "lua/worker_lua.h"
+
+namespace moongate::lua {
+
+Context::Context(Vm& vm_, engine::WorkerState& worker_, engine::Request* request_, Arena& arena_)
+    : vm(vm_), worker(worker_), request(request_), arena(arena_) {
+    vm.acquire();
+}
+
+Context::~Context() {
+    while (coroutines != nullptr) {
+        Coroutine& last = *coroutines;
+        coroutines = last.next_of_context;
+        vm.free_coroutine(last);
+    }
+    if (ctx_ref >= 0) {
+        vm.free_ctx(ctx_ref);
+    }
+    delete new_body;
+    vm.release();
+}
+
+Phase Context::phase() const {
+    return run != nullptr ? run->phase() : Phase::Init;
+}
+
+const Log& Context::log() const {
+    return request != nullptr ? request->log() : vm.log();
+}
+
+void Context::log_line(LogLevel level, std::string_view message) const {
+    if (request != nullptr) {
+        if (request->log().enabled(level)) {
+            request->write_log(level, message);
+        }
+        return;
+    }
+    if (vm.log().enabled(level)) {
+        const bool timer = phase() == Phase::Timer;
+        vm.log().write(level, 0,
+                       timer ? fmt::format("{}, context: ngx.timer", message)
+                       : phase() == Phase::InitWorker
+                           ? fmt::format("{}, context: init_worker_by_lua*", message)
+                           : std::string(message));
+    }
+}
+
+const LuaSettings& Context::settings() const {
+    return request != nullptr ? request->get<LuaSettings>()
+                              : vm.snapshot().http().get<LuaSettings>();
+}
+
+Context* existing_context(engine::Request& request) {
+    return request.context<Context>(lua_context_slot);
+}
+
+Context* context_of(engine::Request& request) {
+    Context*& slot = request.context<Context>(lua_context_slot);
+    if (slot == nullptr) [[unlikely]] {
+        WorkerLua* lua = request.worker.get<WorkerLua>(lua_worker_slot);
+        Vm* vm = lua == nullptr ? nullptr : lua->vm_for(request);
+        if (vm == nullptr) {
+            return nullptr;
+        }
+        slot = request.arena().make<Context>(*vm, request.worker, &request, request.arena());
+        if (!request.get<LuaSettings>().code_cache) {
+            vm->release();  // the context holds the only share of a VM of its own
+        }
+    }
+    return slot;
+}
+
+std::coroutine_handle<> op_finished(Coroutine& coroutine, int results) noexcept {
+    if (coroutine.starting || coroutine.run == nullptr) {
+        return std::noop_coroutine();
+    }
+    coroutine.run->make_ready(coroutine, results);
+    const std::coroutine_handle<> bridge = coroutine.run->take_bridge();
+    return bridge ? bridge : std::noop_coroutine();
+}
+
+const char* why_not_wait(lua_State* L) {
+    const Context* context = Context::of(L);
+    if (context == nullptr || context->run == nullptr || context->run->current() == nullptr) {
+        return "no co ctx found";
+    }
+    if (context->run->current()->L != L || lua_isyieldable(L) == 0) {
+        return "attempt to yield across C-call boundary";
+    }
+    return nullptr;
+}
+
+bool start_wait(Context& context, Op op, int& results) {
+    Coroutine& waiting = *context.run->current();
+    waiting.op = std::move(op);
+    waiting.starting = true;
+    waiting.op.resume();
+    waiting.starting = false;
+    if (!waiting.op.done()) {
+        return false;
+    }
+    results = waiting.op.results();
+    waiting.op.reset();
+    return true;
+}
+
+int wait(lua_State* L, Op op) {
+    int results = 0;
+    if (start_wait(*Context::of(L), std::move(op), results)) {
+        return results;
+    }
+    return lua_yield(L, 0);
+}
+
+Context& check_context(lua_State* L) {
+    Context* context = Context::of(L);
+    if (context == nullptr || context->run == nullptr) [[unlikely]] {
+        luaL_error(L, "no request found");
+    }
+    return *context;
+}
+
+Context& check_request(lua_State* L) {
+    Context& context = check_context(L);
+    if (context.request == nullptr) [[unlikely]] {
+        luaL_error(L, "API disabled in the context of %s",
+                   context.phase() == Phase::Timer ? "ngx.timer" : "init_worker_by_lua*");
+    }
+    return context;
+}
+
+}  // namespace moongate::lua

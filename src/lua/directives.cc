@@ -1,0 +1,222 @@
+#include "lua/directives.h"
+
+#include "conf/compiler.h"
+#include "conf/values.h"
+#include "lua/directives_code.h"
+
+namespace moongate::lua {
+namespace {
+
+using conf::kHttp;
+using conf::kLocation;
+using conf::kLocationIf;
+using conf::kLuaBlock;
+using conf::kNoArgs;
+using conf::kServer;
+using conf::kServerIf;
+using conf::kTake1;
+using conf::kTake2;
+using conf::kTwoOrMore;
+
+constexpr Contexts kAll = kHttp | kServer | kLocation | kLocationIf;
+
+Applied apply_shared_dict(Compiler&, const Statement& statement, LuaMainSettings& settings) {
+    const std::string_view name = statement.arg(1);
+    if (name.empty()) {
+        return conf::reject(fmt::format("invalid lua shared dict name \"{}\"", name));
+    }
+    const auto bytes = conf::parse_size(statement.arg(2));
+    if (!bytes || *bytes <= 8191) {
+        return conf::reject(fmt::format("invalid lua shared dict size \"{}\"", statement.arg(2)));
+    }
+    for (const SharedDictSettings& dict : settings.shared_dicts) {
+        if (dict.name == name) {
+            return conf::reject(
+                fmt::format("lua_shared_dict \"{}\" is already defined as \"{}\"", name, name));
+        }
+    }
+    settings.shared_dicts.push_back({std::string(name), static_cast<std::size_t>(*bytes)});
+    return {};
+}
+
+Applied apply_capture_error_log(Compiler&, const Statement& statement, LuaMainSettings& settings) {
+    const auto bytes = conf::parse_size(statement.arg(1));
+    if (!bytes || *bytes < 4096) {
+        return conf::reject(fmt::format(
+            "invalid capture error log size \"{}\", minimum size is 4096", statement.arg(1)));
+    }
+    settings.capture_error_log = static_cast<std::size_t>(*bytes);
+    return {};
+}
+
+// The three forms of one directive.
+template <auto Apply>
+constexpr Directive block_form(std::string_view name, Contexts contexts, std::string_view doc) {
+    return conf::custom<Apply>(name, contexts, kNoArgs | kLuaBlock, "", doc);
+}
+template <auto Apply>
+constexpr Directive text_form(std::string_view name, Contexts contexts, std::string_view doc) {
+    return conf::custom<Apply>(name, contexts, kTake1, "", doc)
+        .syntax(name.ends_with("_file") ? "path" : "code");
+}
+
+constexpr auto kInit = &apply_code<LuaMainSettings, &LuaMainSettings::init, false>;
+constexpr auto kInitWorker = &apply_code<LuaMainSettings, &LuaMainSettings::init_worker, false>;
+constexpr auto kExitWorker = &apply_code<LuaMainSettings, &LuaMainSettings::exit_worker, false>;
+constexpr auto kServerRewrite = &apply_code<LuaSettings, &LuaSettings::server_rewrite>;
+constexpr auto kRewrite = &apply_code<LuaSettings, &LuaSettings::rewrite>;
+constexpr auto kAccess = &apply_code<LuaSettings, &LuaSettings::access>;
+constexpr auto kHeaderFilter = &apply_code<LuaSettings, &LuaSettings::header_filter>;
+constexpr auto kBodyFilter = &apply_code<LuaSettings, &LuaSettings::body_filter>;
+constexpr auto kLog = &apply_code<LuaSettings, &LuaSettings::log>;
+
+constexpr std::string_view kInitDoc =
+    "Lua code run in each worker's VM when a configuration is loaded.";
+constexpr std::string_view kInitWorkerDoc =
+    "Lua code run in each worker after its start; it may wait.";
+constexpr std::string_view kExitWorkerDoc = "Lua code run in each worker before its end.";
+constexpr std::string_view kSetDoc =
+    "Sets a variable to what Lua code returns, in the order of the "
+    "rewrite module's directives; it may wait.";
+constexpr std::string_view kServerRewriteDoc = "Lua code run in the server_rewrite phase.";
+constexpr std::string_view kRewriteDoc = "Lua code run at the end of the rewrite phase.";
+constexpr std::string_view kAccessDoc = "Lua code run at the end of the access phase.";
+constexpr std::string_view kContentDoc = "Lua code that makes the response.";
+constexpr std::string_view kHeaderDoc = "Lua code run on the response's head; it may wait.";
+constexpr std::string_view kBodyDoc =
+    "Lua code run on every piece of the response's body; it may wait.";
+constexpr std::string_view kLogDoc = "Lua code run when the request is over; it may wait.";
+
+constexpr Directive kRows[] = {
+    block_form<kInit>("init_by_lua_block", kHttp, kInitDoc),
+    text_form<kInit>("init_by_lua", kHttp, kInitDoc),
+    text_form<kInit>("init_by_lua_file", kHttp, kInitDoc),
+    block_form<kInitWorker>("init_worker_by_lua_block", kHttp, kInitWorkerDoc),
+    text_form<kInitWorker>("init_worker_by_lua", kHttp, kInitWorkerDoc),
+    text_form<kInitWorker>("init_worker_by_lua_file", kHttp, kInitWorkerDoc),
+    block_form<kExitWorker>("exit_worker_by_lua_block", kHttp, kExitWorkerDoc),
+    text_form<kExitWorker>("exit_worker_by_lua_file", kHttp, kExitWorkerDoc),
+    conf::custom<apply_set>("set_by_lua_block", kServer | kServerIf | kLocation | kLocationIf,
+                            kTake1 | kLuaBlock, "", kSetDoc)
+        .syntax("$variable { code }"),
+    conf::custom<apply_set>("set_by_lua", kServer | kServerIf | kLocation | kLocationIf, kTwoOrMore,
+                            "", kSetDoc)
+        .syntax("$variable code [$argument ...]"),
+    conf::custom<apply_set>("set_by_lua_file", kServer | kServerIf | kLocation | kLocationIf,
+                            kTwoOrMore, "", kSetDoc)
+        .syntax("$variable path [$argument ...]"),
+    block_form<kServerRewrite>("server_rewrite_by_lua_block", kHttp | kServer, kServerRewriteDoc),
+    text_form<kServerRewrite>("server_rewrite_by_lua_file", kHttp | kServer, kServerRewriteDoc),
+    block_form<kRewrite>("rewrite_by_lua_block", kAll, kRewriteDoc),
+    text_form<kRewrite>("rewrite_by_lua", kAll, kRewriteDoc),
+    text_form<kRewrite>("rewrite_by_lua_file", kAll, kRewriteDoc),
+    block_form<kAccess>("access_by_lua_block", kAll, kAccessDoc),
+    text_form<kAccess>("access_by_lua", kAll, kAccessDoc),
+    text_form<kAccess>("access_by_lua_file", kAll, kAccessDoc),
+    block_form<apply_content>("content_by_lua_block", kLocation | kLocationIf, kContentDoc),
+    text_form<apply_content>("content_by_lua", kLocation | kLocationIf, kContentDoc),
+    text_form<apply_content>("content_by_lua_file", kLocation | kLocationIf, kContentDoc),
+    block_form<kHeaderFilter>("header_filter_by_lua_block", kAll, kHeaderDoc),
+    text_form<kHeaderFilter>("header_filter_by_lua", kAll, kHeaderDoc),
+    text_form<kHeaderFilter>("header_filter_by_lua_file", kAll, kHeaderDoc),
+    block_form<kBodyFilter>("body_filter_by_lua_block", kAll, kBodyDoc),
+    text_form<kBodyFilter>("body_filter_by_lua", kAll, kBodyDoc),
+    text_form<kBodyFilter>("body_filter_by_lua_file", kAll, kBodyDoc),
+    block_form<kLog>("log_by_lua_block", kAll, kLogDoc),
+    text_form<kLog>("log_by_lua", kAll, kLogDoc),
+    text_form<kLog>("log_by_lua_file", kAll, kLogDoc),
+
+    conf::string<&LuaMainSettings::package_path>("lua_package_path", kHttp, "",
+                                                 "Where require looks for Lua modules; ;; is the "
+                                                 "built-in path, $prefix the server's prefix."),
+    conf::string<&LuaMainSettings::package_cpath>(
+        "lua_package_cpath", kHttp, "",
+        "Where require looks for C modules; ;; is the built-in path, $prefix the server's prefix."),
+    conf::flag<&LuaMainSettings::load_resty_core>(
+        "lua_load_resty_core", kHttp, "on",
+        "Kept for compatibility: lua-resty-core is always loaded."),
+    conf::flag<&LuaMainSettings::rewrite_no_postpone>(
+        "rewrite_by_lua_no_postpone", kHttp, "off",
+        "Whether rewrite_by_lua runs before the other handlers of its phase."),
+    conf::flag<&LuaMainSettings::access_no_postpone>(
+        "access_by_lua_no_postpone", kHttp, "off",
+        "Whether access_by_lua runs before the other handlers of its phase."),
+    conf::flag<&LuaMainSettings::sa_restart>(
+        "lua_sa_restart", kHttp, "on",
+        "Kept for compatibility: system calls of Lua code are restarted after signals."),
+    conf::number<&LuaMainSettings::thread_cache_max_entries>(
+        "lua_thread_cache_max_entries", kHttp, "1024",
+        "Idle Lua threads that a worker keeps for reuse."),
+    conf::number<&LuaMainSettings::max_running_timers>(
+        "lua_max_running_timers", kHttp, "256", "Timers of one worker that may run at once."),
+    conf::number<&LuaMainSettings::max_pending_timers>(
+        "lua_max_pending_timers", kHttp, "1024", "Timers of one worker that may wait at once."),
+    conf::number<&LuaMainSettings::regex_cache_max_entries>(
+        "lua_regex_cache_max_entries", kHttp, "1024",
+        "Regular expressions that a worker keeps compiled for ngx.re with the option o."),
+    conf::number<&LuaMainSettings::regex_match_limit>(
+        "lua_regex_match_limit", kHttp, "0",
+        "Bound on the work of one ngx.re match; 0: PCRE's own."),
+    conf::number<&LuaMainSettings::malloc_trim>(
+        "lua_malloc_trim", kHttp, "1000",
+        "Kept for compatibility: the allocator returns memory by itself."),
+    conf::number<&LuaMainSettings::worker_thread_vm_pool_size>(
+        "lua_worker_thread_vm_pool_size", kHttp, "10", "VMs kept for ngx.run_worker_thread."),
+    conf::custom<apply_capture_error_log>(
+        "lua_capture_error_log", kHttp, kTake1, "",
+        "Keeps error log lines in a buffer of that size for ngx.errlog.get_logs.")
+        .syntax("size"),
+    conf::custom<apply_shared_dict>("lua_shared_dict", kHttp, kTake2, "",
+                                    "A dictionary in ngx.shared that all workers share.")
+        .syntax("name size"),
+
+    conf::flag<&LuaSettings::code_cache>(
+        "lua_code_cache", kAll, "on", "off: every request gets a VM of its own, for development."),
+    conf::flag<&LuaSettings::need_request_body>(
+        "lua_need_request_body", kAll, "off",
+        "Whether the request's body is read before rewrite, access and content code."),
+    conf::flag<&LuaSettings::transform_underscores>(
+        "lua_transform_underscores_in_response_headers", kAll, "on",
+        "Whether _ in names given to ngx.header stands for -."),
+    conf::flag<&LuaSettings::http10_buffering>(
+        "lua_http10_buffering", kAll, "on",
+        "Whether responses to HTTP/1.0 are held until their length is known."),
+    conf::flag<&LuaSettings::check_client_abort>(
+        "lua_check_client_abort", kAll, "off",
+        "Whether a client that leaves ends the Lua code of its request."),
+    conf::flag<&LuaSettings::use_default_type>(
+        "lua_use_default_type", kAll, "on",
+        "Whether Lua responses get the type of default_type and types."),
+    conf::flag<&LuaSettings::socket_log_errors>("lua_socket_log_errors", kAll, "on",
+                                                "Whether cosocket errors are logged."),
+    conf::msec<&LuaSettings::socket_connect_timeout>("lua_socket_connect_timeout", kAll, "60s",
+                                                     "Time for a cosocket's connect."),
+    conf::msec<&LuaSettings::socket_send_timeout>("lua_socket_send_timeout", kAll, "60s",
+                                                  "Time for a cosocket's send."),
+    conf::msec<&LuaSettings::socket_read_timeout>("lua_socket_read_timeout", kAll, "60s",
+                                                  "Time for a cosocket's receive."),
+    conf::msec<&LuaSettings::socket_keepalive_timeout>(
+        "lua_socket_keepalive_timeout", kAll, "60s",
+        "How long an idle cosocket stays in its pool."),
+    conf::number<&LuaSettings::socket_pool_size>("lua_socket_pool_size", kAll, "30",
+                                                 "Idle cosockets kept in one pool."),
+    conf::size<&LuaSettings::socket_buffer_size>("lua_socket_buffer_size", kAll, "4k",
+                                                 "Bytes that a cosocket reads at once."),
+    conf::size<&LuaSettings::socket_send_lowat>("lua_socket_send_lowat", kAll, "0",
+                                                "Kept for compatibility."),
+};
+
+}  // namespace
+
+std::span<const Directive> lua_directives() {
+    return kRows;
+}
+
+Applied finish_lua_settings(Compiler& compiler, conf::Level& level) {
+    if (level.get<LuaMainSettings>().prefix.empty()) {
+        level.edit<LuaMainSettings>().prefix = compiler.prefix();
+    }
+    return {};
+}
+
+}  // namespace moongate::lua

@@ -1,0 +1,186 @@
+// ngx.ctx, phases, parameters of set and body_filter, workers, processes, environment, ndk. What
+// resty/core/ctx, phase, param, worker, misc, ndk and ngx/process bind.
+#include <signal.h>
+#include <unistd.h>
+
+#include <sys/syscall.h>
+
+#include "engine/request.h"
+#include "engine/worker_state.h"
+#include "http/uri.h"
+#include "lua/api.h"
+#include "lua/base64.h"
+#include "lua/context.h"
+#include "lua/ffi.h"
+
+using namespace moongate::lua;
+
+namespace moongate::lua {
+void keep_ffi_misc() {}
+}  // namespace moongate::lua
+
+MOONGATE_FFI int ngx_http_lua_ffi_get_phase(Context* context, const char** error) {
+    if (context == nullptr || context->run == nullptr) {
+        if (error != nullptr) {
+            *error = "no request context";
+        }
+        return kFfiError;
+    }
+    return static_cast<int>(context->phase());
+}
+
+MOONGATE_FFI int ngx_http_lua_ffi_get_ctx_ref(Context* context, int* in_ssl_phase,
+                                              int* ssl_ctx_ref) {
+    if (in_ssl_phase != nullptr) {
+        *in_ssl_phase = 0;
+    }
+    if (ssl_ctx_ref != nullptr) {
+        *ssl_ctx_ref = LUA_NOREF;
+    }
+    return context->ctx_ref;
+}
+
+MOONGATE_FFI int ngx_http_lua_ffi_set_ctx_ref(Context* context, int ref) {
+    context->ctx_ref = ref;
+    return kFfiOk;
+}
+
+MOONGATE_FFI void ngx_http_lua_ffi_get_setby_param(Context* context, int index,
+                                                   const unsigned char** data, std::size_t* size) {
+    *size = 0;
+    if (index >= 1 && static_cast<std::size_t>(index) <= context->set_arguments.size()) {
+        const std::string_view text = context->set_arguments[static_cast<std::size_t>(index - 1)];
+        *data = reinterpret_cast<const unsigned char*>(text.data());
+        *size = text.size();
+    }
+}
+
+MOONGATE_FFI int ngx_http_lua_ffi_get_body_filter_param_eof(Context* context) {
+    return context->chunk_last ? 1 : 0;
+}
+
+MOONGATE_FFI int ngx_http_lua_ffi_get_body_filter_param_body(Context* context,
+                                                             const unsigned char** data,
+                                                             std::size_t* size) {
+    *data = reinterpret_cast<const unsigned char*>(context->chunk.data());
+    *size = context->chunk.size();
+    return kFfiOk;
+}
+
+MOONGATE_FFI int ngx_http_lua_ffi_copy_body_filter_param_body(Context* context, unsigned char* to) {
+    std::memcpy(to, context->chunk.data(), context->chunk.size());
+    return kFfiOk;
+}
+
+MOONGATE_FFI int ngx_http_lua_ffi_worker_id() {
+    return this_worker() == nullptr ? -1 : this_worker()->worker.id();
+}
+
+MOONGATE_FFI int ngx_http_lua_ffi_worker_count() {
+    return this_worker() == nullptr ? 1 : this_worker()->worker.count();
+}
+
+// A worker is a thread: its number serves as pid.
+MOONGATE_FFI int ngx_http_lua_ffi_worker_pid() {
+    return static_cast<int>(::syscall(SYS_gettid));
+}
+
+MOONGATE_FFI int ngx_http_lua_ffi_worker_pids(int* pids, std::size_t* count) {
+    const int known = moongate::lua::worker_pids(pids, 1024);
+    *count = static_cast<std::size_t>(known);
+    return kFfiOk;
+}
+
+MOONGATE_FFI int ngx_http_lua_ffi_worker_exiting() {
+    return this_worker() != nullptr && this_worker()->exiting ? 1 : 0;
+}
+
+MOONGATE_FFI int ngx_http_lua_ffi_master_pid() {
+    return ::getppid();
+}
+
+MOONGATE_FFI int ngx_http_lua_ffi_get_process_type() {
+    constexpr int kWorkerType = 3;
+    return kWorkerType;
+}
+
+MOONGATE_FFI int ngx_http_lua_ffi_enable_privileged_agent(const char** error, unsigned) {
+    *error = "workers are threads of one process: there is no privileged agent";
+    return kFfiError;
+}
+
+MOONGATE_FFI void ngx_http_lua_ffi_process_signal_graceful_exit() {
+    ::kill(::getpid(), SIGQUIT);
+}
+
+MOONGATE_FFI int ngx_http_lua_ffi_get_conf_env(const unsigned char* name, unsigned char** buffer,
+                                               std::size_t* name_size) {
+    // The application put the values of `env` directives into the environment already.
+    const char* value = std::getenv(reinterpret_cast<const char*>(name));
+    if (value == nullptr) {
+        return kFfiDeclined;
+    }
+    const std::size_t size = std::strlen(reinterpret_cast<const char*>(name));
+    thread_local std::string pair;
+    pair.assign(reinterpret_cast<const char*>(name), size).append("=").append(value);
+    *buffer = reinterpret_cast<unsigned char*>(pair.data());
+    *name_size = size;
+    return kFfiOk;
+}
+
+// ndk.set_var.NAME: the functions of set-misc that need no further module.
+namespace {
+
+using SetFunction = std::string (*)(std::string_view);
+
+std::string escape_uri(std::string_view text) {
+    return moongate::http::escape_uri(text, moongate::http::EscapeType::UriComponent);
+}
+std::string unescape_uri(std::string_view text) {
+    return moongate::http::unescape_form(text);
+}
+
+struct NdkFunction {
+    std::string_view name;
+    SetFunction call;
+};
+constexpr NdkFunction kNdkFunctions[] = {
+    {"set_escape_uri", escape_uri},
+    {"set_unescape_uri", unescape_uri},
+    {"set_encode_base64",
+     [](std::string_view text) {
+         std::string out((text.size() + 2) / 3 * 4, '\0');
+         out.resize(base64_encode(text, out.data(), Base64::Standard, true));
+         return out;
+     }},
+    {"set_decode_base64",
+     [](std::string_view text) {
+         std::string out(base64_decoded_size(text.size()), '\0');
+         out.resize(base64_decode(text, out.data(), Base64::Standard).value_or(0));
+         return out;
+     }},
+};
+
+}  // namespace
+
+MOONGATE_FFI int ngx_http_lua_ffi_ndk_lookup_directive(const unsigned char* name, std::size_t size,
+                                                       void** function) {
+    const std::string_view wanted(reinterpret_cast<const char*>(name), size);
+    for (const NdkFunction& known : kNdkFunctions) {
+        if (known.name == wanted) {
+            *function = reinterpret_cast<void*>(known.call);
+            return kFfiOk;
+        }
+    }
+    return kFfiDeclined;
+}
+
+MOONGATE_FFI int ngx_http_lua_ffi_ndk_set_var_get(Context* context, void* function,
+                                                  const unsigned char* argument, std::size_t size,
+                                                  FfiStr* value) {
+    const std::string result =
+        reinterpret_cast<SetFunction>(function)({reinterpret_cast<const char*>(argument), size});
+    const std::string_view kept = context->arena.copy(result);
+    *value = {static_cast<int>(kept.size()), reinterpret_cast<const unsigned char*>(kept.data())};
+    return kFfiOk;
+}

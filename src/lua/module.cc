@@ -1,0 +1,100 @@
+// lua_module: what the engine calls (engine/module.h).
+#include "lua/module.h"
+
+#include "engine/builder.h"
+#include "engine/location.h"
+#include "engine/snapshot.h"
+#include "engine/worker_state.h"
+#include "lua/context.h"
+#include "lua/directives.h"
+#include "lua/phases.h"
+#include "lua/shared_dict.h"
+#include "lua/timers.h"
+#include "lua/worker_lua.h"
+
+namespace moongate::lua {
+namespace {
+
+using engine::Location;
+using engine::LocationKind;
+
+void install(Location& location) {
+    const LuaSettings& settings = location.settings->get<LuaSettings>();
+    if (location.kind == LocationKind::Server && settings.server_rewrite != nullptr) {
+        location.handlers.add(engine::Phase::ServerRewrite,
+                              {"server_rewrite_by_lua", nullptr, server_rewrite_by_lua});
+    }
+    if (settings.rewrite != nullptr) {
+        location.handlers.add(engine::Phase::Rewrite, {"rewrite_by_lua", nullptr, rewrite_by_lua});
+    }
+    if (settings.access != nullptr) {
+        location.handlers.add(engine::Phase::Access, {"access_by_lua", nullptr, access_by_lua});
+    }
+    if (settings.log != nullptr) {
+        location.handlers.add(engine::Phase::Log, {"log_by_lua", nullptr, log_by_lua});
+    }
+    if (settings.header_filter != nullptr) {
+        location.filters.push_back(&header_filter_by_lua);
+    }
+    if (settings.body_filter != nullptr) {
+        location.filters.push_back(&body_filter_by_lua);
+    }
+}
+
+conf::Applied finish_snapshot(conf::Compiler&, engine::Snapshot& snapshot) {
+    auto zones = open_shared_dicts(snapshot.http().get<LuaMainSettings>().shared_dicts);
+    snapshot.put<SharedDicts>(std::move(zones));
+    return {};
+}
+
+Status start_worker(engine::WorkerState& worker) {
+    WorkerLua& lua = worker.put(lua_worker_slot, std::make_unique<WorkerLua>(worker));
+    return lua.serve(worker.current());
+}
+
+void serve(engine::WorkerState& worker, const engine::Snapshot&) {
+    if (WorkerLua* lua = worker.get<WorkerLua>(lua_worker_slot)) {
+        // A failure is logged; the old Lua code stays in use.
+        static_cast<void>(lua->serve(worker.current()));
+    }
+}
+
+async::Task<void> run_exit_worker(Vm& vm, engine::WorkerState& worker) {
+    Arena arena;
+    Context context(vm, worker, nullptr, arena);
+    Run run(context, Phase::ExitWorker);
+    if (run.load(*vm.settings().exit_worker)) {
+        while (!run.progress()) {
+            co_await run.wakeup();
+        }
+    }
+}
+
+async::Task<void> stop_worker(engine::WorkerState& worker) {
+    WorkerLua* lua = worker.get<WorkerLua>(lua_worker_slot);
+    if (lua == nullptr || lua->current() == nullptr) {
+        co_return;
+    }
+    Vm& vm = *lua->current();
+    vm.timers().retire();
+    co_await lua->tasks().drained();
+    if (vm.settings().exit_worker != nullptr) {
+        co_await run_exit_worker(vm, worker);
+    }
+}
+
+}  // namespace
+
+const engine::Module lua_module{
+    .directives = {.module = "lua", .rows = lua_directives(), .finish = finish_lua_settings},
+    .variables = {},
+    .context_slot = &lua_context_slot,
+    .worker_slot = &lua_worker_slot,
+    .install = install,
+    .finish_snapshot = finish_snapshot,
+    .start_worker = start_worker,
+    .serve = serve,
+    .stop_worker = stop_worker,
+};
+
+}  // namespace moongate::lua

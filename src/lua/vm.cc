@@ -1,0 +1,258 @@
+// Vm: its life, threads and compiled code; what is in it: vm_setup.cc.
+#include "lua/vm.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/core_settings.h"
+#include "engine/request.h"
+#include "engine/snapshot.h"
+#include "engine/worker_state.h"
+#include "lua/api.h"
+#include "lua/context.h"
+#include "lua/timers.h"
+
+namespace moongate::lua {
+namespace {
+
+thread_local Vm* current_vm = nullptr;
+
+int panic(lua_State* L) {
+    const char* message = lua_tostring(L, -1);
+    if (current_vm != nullptr) {
+        current_vm->log().print(LogLevel::Crit, 0, "lua atpanic: Lua VM crashed, reason: {}",
+                                message != nullptr ? message : "unknown");
+    }
+    std::abort();
+}
+
+}  // namespace
+
+Vm* Vm::current() {
+    return current_vm;
+}
+
+Vm::Vm(engine::WorkerState& worker, std::shared_ptr<const engine::Snapshot> snapshot)
+    : worker_(&worker),
+      snapshot_(std::move(snapshot)),
+      settings_(&snapshot_->http().get<LuaMainSettings>()) {}
+
+Vm* Vm::create(engine::WorkerState& worker, std::shared_ptr<const engine::Snapshot> snapshot,
+               std::string& error) {
+    Vm* vm = new Vm(worker, std::move(snapshot));
+    Vm* const before = std::exchange(current_vm, vm);
+    if (!vm->set_up(error)) {
+        current_vm = before;
+        vm->release();
+        return nullptr;
+    }
+    vm->initialised_ = true;
+    return vm;
+}
+
+Vm::~Vm() {
+    timers_.reset();
+    if (main_ != nullptr) {
+        lua_close(main_);
+    }
+    if (current_vm == this) {
+        current_vm = nullptr;
+    }
+}
+
+void Vm::release() {
+    if (--users_ == 0) {
+        delete this;
+    }
+}
+
+const Log& Vm::log() const {
+    return *snapshot_->http().get<engine::CoreLocationSettings>().error_log;
+}
+
+bool Vm::set_up(std::string& error) {
+    main_ = luaL_newstate();
+    if (main_ == nullptr) {
+        error = "failed to create Lua VM";
+        return false;
+    }
+    lua_atpanic(main_, panic);
+    timers_ = std::make_unique<TimerSet>(*this);
+    if (!set_up_libraries(*this, error)) {
+        return false;
+    }
+    lua_getfield(main_, LUA_REGISTRYINDEX, "ngx_lua_ctx_tables");
+    ctx_tables_ref_ = luaL_ref(main_, LUA_REGISTRYINDEX);
+    if (settings_->init != nullptr && !run_chunk(*settings_->init, "init_by_lua", error)) {
+        return false;
+    }
+    guard_globals(main_);
+    return true;
+}
+
+bool Vm::run_chunk(const LuaCode& code, std::string_view what, std::string& error) {
+    bool missing = false;
+    if (!push_code(main_, code, nullptr, error, missing)) {
+        return false;
+    }
+    lua_pushcfunction(main_, [](lua_State* L) {
+        if (lua_isstring(L, 1) != 0) {
+            luaL_traceback(L, L, lua_tostring(L, 1), 1);
+        }
+        return 1;
+    });
+    lua_insert(main_, -2);
+    if (lua_pcall(main_, 0, 0, -2) != 0) {
+        const char* message = lua_tostring(main_, -1);
+        error = fmt::format("{} error: {}", what, message != nullptr ? message : "unknown");
+        lua_settop(main_, 0);
+        return false;
+    }
+    lua_settop(main_, 0);
+    return true;
+}
+
+Thread Vm::take_thread() {
+    if (!idle_.empty()) [[likely]] {
+        const Thread thread = idle_.back();
+        idle_.pop_back();
+        return thread;
+    }
+    return new_thread();
+}
+
+void Vm::give_thread(Thread thread, bool clean) {
+    if (idle_.size() >= static_cast<std::size_t>(settings_->thread_cache_max_entries)) {
+        drop_thread(thread);
+        return;
+    }
+    if (clean) [[likely]] {
+        lua_settop(thread.L, 0);
+    } else {
+        lua_resetthread(main_, thread.L);
+    }
+    idle_.push_back(thread);
+}
+
+Thread Vm::new_thread() {
+    Thread thread;
+    thread.L = lua_newthread(main_);
+    thread.ref = luaL_ref(main_, LUA_REGISTRYINDEX);
+    return thread;
+}
+
+void Vm::drop_thread(Thread thread) {
+    if (thread.ref != LUA_NOREF) {
+        luaL_unref(main_, LUA_REGISTRYINDEX, thread.ref);
+    }
+}
+
+Coroutine& Vm::make_coroutine(lua_State* L) {
+    std::uint32_t index = 0;
+    if (!free_coroutines_.empty()) [[likely]] {
+        index = free_coroutines_.back();
+        free_coroutines_.pop_back();
+    } else {
+        index = static_cast<std::uint32_t>(coroutines_.size());
+        coroutines_.push_back(std::make_unique<Coroutine>());
+        coroutines_.back()->index = index;
+    }
+    Coroutine& made = *coroutines_[index];
+    made.L = L;
+    lua_setexdata2(L, reinterpret_cast<void*>((std::uint64_t{made.generation} << 32) | index));
+    return made;
+}
+
+void Vm::free_coroutine(Coroutine& coroutine) {
+    const std::uint32_t index = coroutine.index;
+    const std::uint32_t generation = coroutine.generation;
+    coroutine = Coroutine{};
+    coroutine.index = index;
+    coroutine.generation = generation == 0xffffffff ? 1 : generation + 1;
+    free_coroutines_.push_back(index);
+}
+
+Coroutine* Vm::find_coroutine(lua_State* L) const {
+    const auto handle = reinterpret_cast<std::uint64_t>(lua_getexdata2(L));
+    const auto index = static_cast<std::uint32_t>(handle);
+    if (handle == 0 || index >= coroutines_.size()) {
+        return nullptr;
+    }
+    Coroutine* found = coroutines_[index].get();
+    return found->generation == handle >> 32 && found->L == L ? found : nullptr;
+}
+
+bool Vm::push_code(lua_State* to, const LuaCode& code, engine::Request* request, std::string& error,
+                   bool& missing) {
+    if (code.path) [[unlikely]] {
+        std::string path(code.path.evaluate(*request));
+        if (path.empty() || path.front() != '/') {
+            path.insert(0, code.prefix);
+        }
+        auto found = file_refs_.find(path);
+        if (found == file_refs_.end()) {
+            if (!load_file(path, error, missing)) {
+                return false;
+            }
+            found = file_refs_.emplace(path, luaL_ref(main_, LUA_REGISTRYINDEX)).first;
+        }
+        lua_rawgeti(to, LUA_REGISTRYINDEX, found->second);
+        return true;
+    }
+    if (code.number >= code_refs_.size()) {
+        code_refs_.resize(code.number + 1, LUA_NOREF);
+    }
+    int& ref = code_refs_[code.number];
+    if (ref == LUA_NOREF) [[unlikely]] {
+        if (!load_code(code, error, missing)) {
+            return false;
+        }
+        ref = luaL_ref(main_, LUA_REGISTRYINDEX);
+    }
+    lua_rawgeti(to, LUA_REGISTRYINDEX, ref);
+    return true;
+}
+
+bool Vm::load_code(const LuaCode& code, std::string& error, bool& missing) {
+    if (code.is_file) {
+        return load_file(code.text, error, missing);
+    }
+    const int result =
+        luaL_loadbuffer(main_, code.text.data(), code.text.size(), code.chunk_name.c_str());
+    if (result != 0) {
+        error = fmt::format("failed to load inlined Lua code: {}", lua_tostring(main_, -1));
+        lua_pop(main_, 1);
+        return false;
+    }
+    return true;
+}
+
+bool Vm::load_file(const std::string& path, std::string& error, bool& missing) {
+    const int result = luaL_loadfile(main_, path.c_str());
+    if (result == 0) {
+        return true;
+    }
+    const char* message = lua_tostring(main_, -1);
+    if (result == LUA_ERRFILE) {
+        missing = ::access(path.c_str(), F_OK) != 0;
+    }
+    error = fmt::format("failed to load external Lua file \"{}\": {}", path, message);
+    lua_pop(main_, 1);
+    return false;
+}
+
+void Vm::free_ctx(int ref) {
+    // The form of resty.core's free list: slot 0 holds the first free index, each free slot the
+    // next.
+    lua_rawgeti(main_, LUA_REGISTRYINDEX, ctx_tables_ref_);
+    if (lua_istable(main_, -1)) {
+        lua_rawgeti(main_, -1, 0);
+        lua_rawseti(main_, -2, ref);
+        lua_pushinteger(main_, ref);
+        lua_rawseti(main_, -2, 0);
+    }
+    lua_pop(main_, 1);
+}
+
+}  // namespace moongate::lua

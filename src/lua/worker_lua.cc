@@ -1,0 +1,110 @@
+// WorkerLua: which VM serves what (worker_lua.h).
+#include "lua/worker_lua.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <mutex>
+
+#include "engine/main_settings.h"
+#include "engine/request.h"
+#include "engine/snapshot.h"
+#include "engine/worker_state.h"
+#include "lua/api.h"
+#include "lua/context.h"
+#include "lua/timers.h"
+
+namespace moongate::lua {
+
+int lua_context_slot = -1;
+int lua_worker_slot = -1;
+
+namespace {
+
+thread_local engine::WorkerState* worker_of_thread = nullptr;
+
+std::mutex pids_mutex;
+std::vector<int> pids;
+
+// init_worker_by_lua: may wait, while the worker already serves.
+async::Task<void> run_init_worker(Vm& vm, engine::WorkerState& worker) {
+    Arena arena;
+    {
+        Context context(vm, worker, nullptr, arena);
+        Run run(context, Phase::InitWorker);
+        if (run.load(*vm.settings().init_worker)) {
+            while (!run.progress()) {
+                co_await run.wakeup();
+            }
+        }
+    }
+}
+
+}  // namespace
+
+engine::WorkerState* this_worker() {
+    return worker_of_thread;
+}
+
+int worker_pids(int* to, int room) {
+    const std::lock_guard lock(pids_mutex);
+    int count = 0;
+    for (const int pid : pids) {
+        if (count < room) {
+            to[count++] = pid;
+        }
+    }
+    return count;
+}
+
+WorkerLua::WorkerLua(engine::WorkerState& worker) : worker_(worker), tasks_(worker.reactor()) {
+    worker_of_thread = &worker;
+    const std::lock_guard lock(pids_mutex);
+    pids.push_back(static_cast<int>(::syscall(SYS_gettid)));
+}
+
+WorkerLua::~WorkerLua() {
+    tasks_.cancel_all();
+    if (current_ != nullptr) {
+        current_->release();
+    }
+    worker_of_thread = nullptr;
+    const std::lock_guard lock(pids_mutex);
+    std::erase(pids, static_cast<int>(::syscall(SYS_gettid)));
+}
+
+Status WorkerLua::serve(std::shared_ptr<const engine::Snapshot> snapshot) {
+    if (current_ != nullptr && &current_->snapshot() == snapshot.get()) {
+        return {};
+    }
+    std::string error;
+    Vm* made = Vm::create(worker_, snapshot, error);
+    if (made == nullptr) {
+        snapshot->main().get<engine::MainSettings>().error_log->write(LogLevel::Error, 0, error);
+        return Error{ErrorKind::Invalid, ErrorSide::Configuration, false, 0, "init_by_lua failed"};
+    }
+    Vm* const before = std::exchange(current_, made);
+    if (before != nullptr) {
+        // Its timers fire early, as in a worker that shuts down; what runs on it runs to its end.
+        before->timers().retire();
+        before->release();
+    }
+    if (made->settings().init_worker != nullptr) {
+        tasks_.spawn("init_worker_by_lua", run_init_worker(*made, worker_));
+    }
+    return {};
+}
+
+Vm* WorkerLua::vm_for(engine::Request& request) {
+    if (current_ != nullptr && !request.get<LuaSettings>().code_cache) {
+        std::string error;
+        Vm* own = Vm::create(worker_, worker_.current(), error);
+        if (own == nullptr) {
+            request.write_log(LogLevel::Error, error);
+        }
+        return own;
+    }
+    return current_;
+}
+
+}  // namespace moongate::lua

@@ -1,0 +1,38 @@
+// WorkerLua: a worker's Lua: the VM of the current snapshot, older ones that still run something,
+// and what Lua code shares beside a VM (timers' task group, the log ring). One thread.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "async/task_group.h"
+#include "lua/vm.h"
+
+namespace moongate::lua {
+
+extern int lua_context_slot;
+extern int lua_worker_slot;
+
+class WorkerLua {
+public:
+    explicit WorkerLua(engine::WorkerState& worker);
+    ~WorkerLua();
+    WorkerLua(const WorkerLua&) = delete;
+    WorkerLua& operator=(const WorkerLua&) = delete;
+
+    // Builds the VM of `snapshot` and makes it the current one; a failure leaves the old one.
+    Status serve(std::shared_ptr<const engine::Snapshot> snapshot);
+    // The VM for a request's first Lua code; a new one of its own with lua_code_cache off.
+    Vm* vm_for(engine::Request& request);
+    Vm* current() const { return current_; }
+    engine::WorkerState& worker() const { return worker_; }
+    async::TaskGroup& tasks() { return tasks_; }
+
+private:
+    engine::WorkerState& worker_;
+    Vm* current_ = nullptr;
+    async::TaskGroup tasks_;
+};
+
+}  // namespace moongate::lua
