@@ -140,6 +140,8 @@ TEST(Location, RefusesInNginxsWords) {
         {"error_page =200 /x;", "invalid value \"=200\""},
         {"keepalive_timeout x;", "\"keepalive_timeout\" directive invalid value"},
         {"limit_rate x;", "\"limit_rate\" directive invalid value"},
+        {"keepalive_disable none msie6 safari;",
+         "invalid number of arguments in \"keepalive_disable\" directive"},
         {"connection_pool_size 100;", "the pool size must be no less than 112"},
         {"resolver 127.0.0.1 valid=x;", "invalid parameter: valid=x"},
         {"resolver ipv6=off;", "no name servers defined"},

@@ -129,6 +129,11 @@ constexpr conf::EnumValue kKeepaliveDisable[] = {{"none", kKeepaliveDisableNone}
                                                  {"msie6", kKeepaliveDisableMsie6},
                                                  {"safari", kKeepaliveDisableSafari}};
 
+constexpr conf::Directive with_arity(conf::Directive row, conf::Arity arity) {
+    row.arity = arity;
+    return row;
+}
+
 constexpr conf::Contexts kServerLevels = kHttp | kServer;
 constexpr conf::Contexts kWithIf = kHttpLevels | kLocationIf;
 
@@ -222,9 +227,10 @@ constexpr conf::Directive kRows[] = {
         "How long an idle connection stays open at least while the engine ends."),
     conf::number<&Core::keepalive_requests>("keepalive_requests", kHttpLevels, "1000",
                                             "How many requests a connection takes."),
-    conf::bitmask<&Core::keepalive_disable>(
-        "keepalive_disable", kHttpLevels, kKeepaliveDisable, "msie6",
-        "Browsers whose connections are not kept open; accepted, without effect yet."),
+    with_arity(conf::bitmask<&Core::keepalive_disable>(
+                   "keepalive_disable", kHttpLevels, kKeepaliveDisable, "msie6",
+                   "Browsers whose connections are not kept open; accepted, without effect yet."),
+               conf::kTake12),
     conf::enumeration<&Core::satisfy_any>(
         "satisfy", kHttpLevels, kSatisfy,
         "all", "Whether all of the access rules must allow a request, or any."),

@@ -43,12 +43,12 @@ std::shared_ptr<const TypesMap> default_types() {
     return types;
 }
 
-conf::Applied finish_core(conf::Compiler& compiler, conf::Level& level) {
+conf::Applied finish_core(conf::Compiler&, conf::Level& level) {
     const auto& core = level.get<CoreLocationSettings>();
     if (core.types == nullptr) {
         level.edit<CoreLocationSettings>().types = default_types();
     }
-    if (core.error_log == nullptr || compiler.enclosing() == nullptr) {
+    if (core.error_log == nullptr) {
         level.edit<CoreLocationSettings>().error_log = level.get<MainSettings>().error_log;
     }
     const auto& server = level.get<CoreServerSettings>();
