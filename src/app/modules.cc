@@ -1,6 +1,7 @@
 #include "app/modules.h"
 
 #include "engine/core_module.h"
+#include "lua/module.h"
 #include "modules/access.h"
 #include "modules/headers.h"
 #include "modules/log/log.h"
@@ -22,7 +23,8 @@ constexpr const engine::Module* kModules[] = {
     &upstream::upstream_module, &modules::map_module,          &modules::rewrite_module,
     &modules::access_module,    &modules::try_files_module,    &modules::index_module,
     &modules::static_module,    &modules::not_modified_module, &modules::range_body_module,
-    &modules::headers_module,   &modules::range_header_module, &modules::log_module,
+    &lua::lua_module,           &modules::headers_module,      &modules::range_header_module,
+    &modules::log_module,
 };
 
 }  // namespace
