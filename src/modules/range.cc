@@ -2,7 +2,8 @@
 // need the body in one piece, as a file is.
 #include "modules/range.h"
 
-#include <array>
+#include <limits>
+#include <vector>
 
 #include "base/clock.h"
 #include "engine/core_settings.h"
@@ -94,7 +95,10 @@ Status adjust_head(engine::Request& request) {
         response.content_length < 0) [[likely]] {
         return {};
     }
-    const std::int64_t most = request.get<engine::CoreLocationSettings>().max_ranges;
+    // The directive's default stands for "no limit", which is a number in nginx too.
+    constexpr std::int64_t kNoLimit = std::numeric_limits<std::int32_t>::max();
+    std::int64_t most = request.get<engine::CoreLocationSettings>().max_ranges;
+    most = most == kNoLimit ? -1 : most;
     if (most == 0) {
         return {};
     }
