@@ -38,9 +38,9 @@ public:
         PeerSet& set = *selection.set;
         if (set.single()) {
             Peer* only = set.primary().peers.front().get();
-            const bool full = only->max_connections != 0 &&
-                              only->health->connections.load(std::memory_order_relaxed) >=
-                                  only->max_connections;
+            const bool full =
+                only->max_connections != 0 &&
+                only->health->connections.load(std::memory_order_relaxed) >= only->max_connections;
             if (only->down || full) {
                 return false;
             }
@@ -122,13 +122,11 @@ public:
     bool supports_backup() const override { return false; }
     // The first three bytes of an IPv4 address, all of an IPv6 one.
     void prepare(engine::Request& request, Selection& selection) const override {
-        const sockaddr_storage& remote = request.exchange.connection().remote;
-        if (remote.ss_family == AF_INET) {
-            const auto& v4 = reinterpret_cast<const sockaddr_in&>(remote);
-            selection.key = {reinterpret_cast<const char*>(&v4.sin_addr), 3};
-        } else if (remote.ss_family == AF_INET6) {
-            const auto& v6 = reinterpret_cast<const sockaddr_in6&>(remote);
-            selection.key = {reinterpret_cast<const char*>(&v6.sin6_addr), 16};
+        const auto& remote = request.exchange.connection().remote;
+        if (remote.family() == AF_INET) {
+            selection.key = {reinterpret_cast<const char*>(&remote.v4.sin_addr), 3};
+        } else if (remote.family() == AF_INET6) {
+            selection.key = {reinterpret_cast<const char*>(&remote.v6.sin6_addr), 16};
         } else {
             selection.key = std::string_view("\0\0\0", 3);
         }
@@ -149,13 +147,11 @@ private:
         }
         for (;;) {
             for (const char byte : selection.key) {
-                selection.hash =
-                    (selection.hash * 113 + static_cast<unsigned char>(byte)) % 6271;
+                selection.hash = (selection.hash * 113 + static_cast<unsigned char>(byte)) % 6271;
             }
             Peer* peer =
                 peer_at(group, selection.hash % static_cast<std::uint64_t>(group.total_weight));
-            if (peer != nullptr && !selection.was_tried(peer) &&
-                peer->available(selection.now_s)) {
+            if (peer != nullptr && !selection.was_tried(peer) && peer->available(selection.now_s)) {
                 return peer;
             }
             if (++selection.hash_tries > kHashTries) {
@@ -201,8 +197,7 @@ private:
             ++selection.rehash;
             Peer* peer =
                 peer_at(group, selection.hash % static_cast<std::uint64_t>(group.total_weight));
-            if (peer != nullptr && !selection.was_tried(peer) &&
-                peer->available(selection.now_s)) {
+            if (peer != nullptr && !selection.was_tried(peer) && peer->available(selection.now_s)) {
                 return peer;
             }
             if (++selection.hash_tries > kHashTries) {
@@ -340,8 +335,8 @@ public:
 private:
     static Peer* draw_one(PeerGroup& group, const Selection& selection) {
         Peer* peer = peer_at(group, draw(group.total_weight));
-        const bool fit = peer != nullptr && !selection.was_tried(peer) &&
-                         peer->available(selection.now_s);
+        const bool fit =
+            peer != nullptr && !selection.was_tried(peer) && peer->available(selection.now_s);
         return fit ? peer : nullptr;
     }
     Peer* drawn(PeerGroup& group, Selection& selection) const {

@@ -40,6 +40,8 @@ struct ConnectionPool::Group {
     std::unordered_map<std::string, std::unique_ptr<Bucket>, StringHash, std::equal_to<>> buckets;
 };
 
+ConnectionPool::ConnectionPool(async::Reactor& reactor) : reactor_(reactor) {}
+
 ConnectionPool::~ConnectionPool() {
     clear();
 }

@@ -49,7 +49,7 @@ using ConnectionPtr = std::unique_ptr<Connection>;
 
 class ConnectionPool {
 public:
-    explicit ConnectionPool(async::Reactor& reactor) : reactor_(reactor) {}
+    explicit ConnectionPool(async::Reactor& reactor);
     ConnectionPool(const ConnectionPool&) = delete;
     ConnectionPool& operator=(const ConnectionPool&) = delete;
     ~ConnectionPool();

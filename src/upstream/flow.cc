@@ -163,8 +163,8 @@ async::Task<Result<async::Io>> UpstreamFlow::open_connection() {
 void UpstreamFlow::log_failure(LogLevel level, std::string_view text) {
     const std::string_view server =
         log_->count > 0 && attempt_open_ ? log_->last().peer : std::string_view(upstream_->name);
-    request_.log_upstream = request_.arena().concat(
-        scheme_, server, server.starts_with("unix:") ? ":" : "", uri_);
+    request_.log_upstream =
+        request_.arena().concat(scheme_, server, server.starts_with("unix:") ? ":" : "", uri_);
     request_.log_error(level, "{}", text);
 }
 
@@ -187,8 +187,7 @@ void UpstreamFlow::end_attempt(Outcome outcome) {
     attempt_open_ = false;
     Attempt& attempt = log_->last();
     if (attempt.response_ms < 0) {
-        attempt.response_ms =
-            static_cast<std::int64_t>(request_.reactor().now_ms() - attempt_ms_);
+        attempt.response_ms = static_cast<std::int64_t>(request_.reactor().now_ms() - attempt_ms_);
     }
     connection_.reset();
     if (release_peer(selection_, outcome)) {
@@ -310,12 +309,11 @@ async::Task<Action> UpstreamFlow::run() {
             if (!opened) {
                 const bool timeout = opened.error().kind == ErrorKind::TimedOut;
                 if (timeout) {
-                    log_failure(LogLevel::Error, fmt::format("upstream timed out {}",
-                                                             errno_text(ETIMEDOUT)));
-                } else {
                     log_failure(LogLevel::Error,
-                                fmt::format("{} failed {}", opened.error().detail,
-                                            errno_text(opened.error().code)));
+                                fmt::format("upstream timed out {}", errno_text(ETIMEDOUT)));
+                } else {
+                    log_failure(LogLevel::Error, fmt::format("{} failed {}", opened.error().detail,
+                                                             errno_text(opened.error().code)));
                 }
                 if (retry(timeout ? kNextTimeout : kNextError, timeout ? 504 : 502,
                           Outcome::Failed)) {

@@ -13,6 +13,7 @@
 #include "async/background.h"
 #include "base/buffer.h"
 #include "conf/compiled_string.h"
+#include "conf/values.h"
 #include "engine/action.h"
 #include "engine/request.h"
 #include "engine/request_body.h"
@@ -199,19 +200,19 @@ private:
     engine::Action answer_;
 
     http::BodyPart body_;
-    std::string_view pending_;        // of the request's head (and memory body) not sent yet
+    std::string_view pending_;  // of the request's head (and memory body) not sent yet
     std::string_view pending_body_;
-    Buffer in_;                       // the response's head, and what came with it
+    Buffer in_;  // the response's head, and what came with it
     std::size_t in_size_ = 0;
-    std::size_t in_at_ = 0;           // behind the head
+    std::size_t in_at_ = 0;  // behind the head
     bool streaming_ = false;
     bool stream_chunked_ = false;
     bool buffering_ = true;
-    bool reused_ = false;             // the connection served requests before
-    bool request_sent_ = false;       // bytes of it reached the peer
-    bool body_sent_ = false;          // all of the request did
-    bool response_read_ = false;      // a head was read: $upstream_http_* mean something
-    bool extra_bytes_ = false;        // came behind the response: the connection is not reused
+    bool reused_ = false;         // the connection served requests before
+    bool request_sent_ = false;   // bytes of it reached the peer
+    bool body_sent_ = false;      // all of the request did
+    bool response_read_ = false;  // a head was read: $upstream_http_* mean something
+    bool extra_bytes_ = false;    // came behind the response: the connection is not reused
     bool attempt_open_ = false;
     std::uint32_t fault_reason_ = 0;
     std::uint64_t rate_ = 0;

@@ -7,6 +7,8 @@
 #include "engine/core_settings.h"
 #include "engine/snapshot.h"
 #include "upstream/balancers.h"
+#include "upstream/flow.h"
+#include "upstream/proxy_module.h"
 #include "upstream/upstream_worker.h"
 
 namespace moongate::upstream {
@@ -42,14 +44,14 @@ Applied check_block(Compiler& compiler, const Statement& statement, UpstreamBuil
             if (!options) {
                 return reject(options.error());
             }
-            upstream.resolver =
-                std::make_shared<const net::ResolverOptions>(std::move(*options));
+            upstream.resolver = std::make_shared<const net::ResolverOptions>(std::move(*options));
             upstream.resolver_timeout = core.resolver_timeout;
         }
         if (upstream.zone == nullptr) {
-            return reject(fmt::format("resolving names at run time requires upstream \"{}\" in {} "
-                                      "to be in shared memory",
-                                      upstream.name, upstream.place));
+            return reject(
+                fmt::format("resolving names at run time requires upstream \"{}\" in {} "
+                            "to be in shared memory",
+                            upstream.name, upstream.place));
         }
     } else {
         bool any = false;
@@ -153,15 +155,14 @@ Applied apply_server(Compiler& compiler, const Statement& statement) {
                 return reject("route is longer than 32");
             }
         } else if (text == "backup" && !builder.supports_backup) {
-            return reject(
-                fmt::format("balancing method does not support parameter \"{}\"", text));
+            return reject(fmt::format("balancing method does not support parameter \"{}\"", text));
         } else if (!read_parameter(text, row)) {
             return invalid_parameter(text);
         }
     }
     if (!row.service.empty() && !row.resolve) {
-        return reject(fmt::format("service upstream \"{}\" requires \"resolve\" parameter",
-                                  row.name));
+        return reject(
+            fmt::format("service upstream \"{}\" requires \"resolve\" parameter", row.name));
     }
     const auto url = net::parse_host_url(row.name, {.default_port = 80});
     if (!url) {
@@ -389,6 +390,8 @@ async::Task<void> stop_worker(engine::WorkerState& worker) {
 
 const engine::Module upstream_module = {
     .directives = {.module = "upstream", .rows = kRows},
+    .variables = upstream_variables(),
+    .context_slot = &flow_context_slot,
     .worker_slot = &upstream_worker_slot,
     .finish_snapshot = &finish_snapshot,
     .start_worker = &start_worker,
@@ -425,8 +428,7 @@ conf::Applied UpstreamSet::refer(conf::Compiler& compiler, const net::HostUrl& u
         const auto block = address ? blocks.end() : blocks.find(to_lower(host));
         if (block != blocks.end()) {
             if (!no_port) {
-                return reject(
-                    fmt::format("upstream \"{}\" may not have port {}", host, port));
+                return reject(fmt::format("upstream \"{}\" may not have port {}", host, port));
             }
             receive(block->second);
             return {};

@@ -41,7 +41,7 @@ public:
     std::unordered_map<std::string, std::shared_ptr<const Upstream>, StringHash, std::equal_to<>>
         blocks;
     std::unordered_map<std::string, std::shared_ptr<const Upstream>, StringHash, std::equal_to<>>
-        implicit;  // "host:port"
+        implicit;                            // "host:port"
     std::unordered_set<std::string> seeded;  // blocks that a live change may replace
 };
 

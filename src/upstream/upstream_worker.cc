@@ -31,8 +31,8 @@ std::vector<PeerSet::Found> from_service(const net::ResolvedService& service) {
     }
     for (const auto& target : service.targets) {
         for (const net::Address& address : target.addresses) {
-            found.push_back({address, std::max<std::int64_t>(target.weight, 1),
-                             target.priority != best});
+            found.push_back(
+                {address, std::max<std::int64_t>(target.weight, 1), target.priority != best});
         }
     }
     return found;
@@ -59,8 +59,8 @@ PeerSet& UpstreamWorker::peers(const std::shared_ptr<const Upstream>& upstream) 
 }
 
 net::Resolver& UpstreamWorker::resolver(const net::ResolverOptions& options) {
-    std::string key = fmt::format("{} {} {}{}", options.servers, options.valid_s, options.ipv4,
-                                  options.ipv6);
+    std::string key =
+        fmt::format("{} {} {}{}", options.servers, options.valid_s, options.ipv4, options.ipv6);
     auto& slot = resolvers_[std::move(key)];
     if (slot == nullptr) {
         slot = std::make_unique<net::Resolver>(worker_.reactor(), options);
