@@ -48,8 +48,8 @@ TEST(Listen, WildcardSocketServesSpecificAddresses) {
               (Names{"0.0.0.0:80+127.0.0.1:80", "127.0.0.2:80", "[::1]:80"}));
     const ListenSocket* socket = compiled.snapshot->socket("0.0.0.0:80");
     ASSERT_NE(socket, nullptr);
-    sockaddr_storage local{};
-    auto& in = reinterpret_cast<sockaddr_in&>(local);
+    http::SocketAddress local;
+    auto& in = local.v4;
     in.sin_family = AF_INET;
     in.sin_port = htons(80);
     inet_pton(AF_INET, "127.0.0.1", &in.sin_addr);

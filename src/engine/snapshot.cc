@@ -7,22 +7,22 @@
 namespace moongate::engine {
 namespace {
 
-bool same_ip(const sockaddr_storage& a, const sockaddr_storage& b) {
-    if (a.ss_family != b.ss_family) {
+bool same_ip(const sockaddr_storage& address, const http::SocketAddress& local) {
+    if (address.ss_family != local.family()) {
         return false;
     }
-    if (a.ss_family == AF_INET) {
-        return reinterpret_cast<const sockaddr_in&>(a).sin_addr.s_addr ==
-               reinterpret_cast<const sockaddr_in&>(b).sin_addr.s_addr;
+    if (address.ss_family == AF_INET) {
+        return reinterpret_cast<const sockaddr_in&>(address).sin_addr.s_addr ==
+               local.v4.sin_addr.s_addr;
     }
-    return a.ss_family == AF_INET6 &&
-           std::memcmp(&reinterpret_cast<const sockaddr_in6&>(a).sin6_addr,
-                       &reinterpret_cast<const sockaddr_in6&>(b).sin6_addr, sizeof(in6_addr)) == 0;
+    return address.ss_family == AF_INET6 &&
+           std::memcmp(&reinterpret_cast<const sockaddr_in6&>(address).sin6_addr,
+                       &local.v6.sin6_addr, sizeof(in6_addr)) == 0;
 }
 
 }  // namespace
 
-const ListenAddress& ListenSocket::choose(const sockaddr_storage& local) const {
+const ListenAddress& ListenSocket::choose(const http::SocketAddress& local) const {
     for (const ListenAddress* other : others) {
         if (same_ip(other->address, local)) {
             return *other;

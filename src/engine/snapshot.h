@@ -17,6 +17,7 @@
 #include "conf/level.h"
 #include "conf/variables.h"
 #include "engine/server.h"
+#include "http/exchange.h"
 
 namespace moongate::engine {
 
@@ -61,7 +62,7 @@ struct ListenSocket {
     std::vector<const ListenAddress*> others;
 
     // `local` is the connection's own address; only read where `others` holds something.
-    const ListenAddress& choose(const sockaddr_storage& local) const;
+    const ListenAddress& choose(const http::SocketAddress& local) const;
 };
 
 class Snapshot {

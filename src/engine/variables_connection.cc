@@ -1,4 +1,5 @@
 // Core variables of the connection, the process and the time.
+#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <sys/random.h>
@@ -11,7 +12,6 @@
 #include "base/clock.h"
 #include "base/strings.h"
 #include "engine/core_variables.h"
-#include "engine/listen_address.h"
 #include "engine/request.h"
 
 namespace moongate::engine {
@@ -34,14 +34,12 @@ void set_text(Request& request, VariableValue& value, fmt::format_string<Args...
 }
 
 // The bytes of the address alone: 4 or 16 of them.
-std::string_view address_bytes(const sockaddr_storage& address) {
-    if (address.ss_family == AF_INET) {
-        const auto& in = reinterpret_cast<const sockaddr_in&>(address);
-        return {reinterpret_cast<const char*>(&in.sin_addr), sizeof(in.sin_addr)};
+std::string_view address_bytes(const http::SocketAddress& address) {
+    if (address.family() == AF_INET) {
+        return {reinterpret_cast<const char*>(&address.v4.sin_addr), sizeof(in_addr)};
     }
-    if (address.ss_family == AF_INET6) {
-        const auto& in = reinterpret_cast<const sockaddr_in6&>(address);
-        return {reinterpret_cast<const char*>(&in.sin6_addr), sizeof(in.sin6_addr)};
+    if (address.family() == AF_INET6) {
+        return {reinterpret_cast<const char*>(&address.v6.sin6_addr), sizeof(in6_addr)};
     }
     return {};
 }
@@ -66,27 +64,21 @@ void get_remote_port(Request& request, std::uintptr_t, VariableValue& value) {
 }
 
 void get_server_addr(Request& request, std::uintptr_t, VariableValue& value) {
-    const auto& local = connection_of(request).local;
-    const std::string text = address_text(local, sizeof(sockaddr_storage));
-    std::string_view host = text;
-    if (local.family() == AF_INET || local.family() == AF_INET6) {
-        host = host.substr(0, host.rfind(':'));
+    const http::SocketAddress& local = connection_of(request).local;
+    const std::string_view bytes = address_bytes(local);
+    char text[INET6_ADDRSTRLEN] = "unix:";
+    if (!bytes.empty()) {
+        inet_ntop(local.family(), bytes.data(), text, sizeof(text));
     }
-    if (host.starts_with('[')) {
-        host = host.substr(1, host.size() - 2);
-    }
-    value.set(request.arena().copy(host));
+    value.set(request.arena().copy(text));
 }
 
 void get_server_port(Request& request, std::uintptr_t, VariableValue& value) {
-    const auto& local = connection_of(request).local;
-    if (local.family() == AF_INET) {
-        set_text(request, value, "{}", ntohs(local.v4.sin_port));
-    } else if (local.family() == AF_INET6) {
-        set_text(request, value, "{}",
-                 ntohs(local.v6.sin6_port));
-    } else {
+    const unsigned port = connection_of(request).local.port();
+    if (port == 0) {
         value.set("");
+    } else {
+        set_text(request, value, "{}", port);
     }
 }
 

@@ -54,10 +54,10 @@ TEST_F(Variables, OfHeaders) {
 TEST_F(Variables, OfTheConnection) {
     make("", "/");
     auto& connection = exchange_->connection();
-    auto& remote = reinterpret_cast<sockaddr_in&>(connection.remote);
+    auto& remote = connection.remote.v4;
     remote.sin_family = AF_INET;
     inet_pton(AF_INET, "192.0.2.7", &remote.sin_addr);
-    auto& local = reinterpret_cast<sockaddr_in6&>(connection.local);
+    auto& local = connection.local.v6;
     local.sin6_family = AF_INET6;
     local.sin6_port = htons(8080);
     inet_pton(AF_INET6, "2001:db8::1", &local.sin6_addr);
