@@ -15,10 +15,11 @@ endif()
 add_library(moongate_options INTERFACE)
 target_compile_options(moongate_options INTERFACE
     -Wall -Wextra -Wpedantic -Werror -Wno-missing-field-initializers -Wno-unused-parameter
-    -Wnon-virtual-dtor -Woverloaded-virtual -fno-omit-frame-pointer -fstack-protector-strong
+    -fPIE -Wnon-virtual-dtor -Woverloaded-virtual -fno-omit-frame-pointer -fstack-protector-strong
     "SHELL:-Xclang -fno-pch-timestamp")
 target_include_directories(moongate_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
-target_link_options(moongate_options INTERFACE -fuse-ld=lld-19)
+# An executable's own code: thread-local data is reached directly, not through a call.
+target_link_options(moongate_options INTERFACE -pie -fuse-ld=lld-19)
 
 if(MOONGATE_SANITIZE STREQUAL "address")
     set(MOONGATE_SANITIZERS -fsanitize=address,undefined -fno-sanitize-recover=undefined)

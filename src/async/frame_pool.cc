@@ -1,7 +1,9 @@
 #include "async/frame_pool.h"
 
+#include <cstdint>
 #include <cstdlib>
 #include <new>
+#include <utility>
 
 namespace moongate::async {
 namespace {
@@ -22,24 +24,13 @@ struct Free {
     Free* next;
 };
 
+// Plain data, so that reaching it costs no check for initialisation; emptied by release_frames().
 struct Pool {
-    Free* lists[kClasses] = {};
-    std::size_t counts[kClasses] = {};
-    bool closed = false;
-
-    ~Pool() {
-        closed = true;
-        for (Free*& list : lists) {
-            while (list != nullptr) {
-                Free* next = list->next;
-                std::free(list);
-                list = next;
-            }
-        }
-    }
+    Free* lists[kClasses];
+    std::uint32_t counts[kClasses];
 };
 
-[[maybe_unused]] thread_local Pool pool;
+[[maybe_unused]] constinit thread_local Pool pool{};
 
 void* plain(std::size_t bytes) {
     void* memory = std::malloc(bytes);
@@ -71,13 +62,22 @@ void* allocate_frame(std::size_t bytes) {
 void free_frame(void* frame, std::size_t bytes) {
 #ifndef MOONGATE_PLAIN_FRAMES
     const std::size_t index = (bytes - 1) / kStep;
-    if (index < kClasses && pool.counts[index] < kMaxPerClass && !pool.closed) [[likely]] {
+    if (index < kClasses && pool.counts[index] < kMaxPerClass) [[likely]] {
         ++pool.counts[index];
         pool.lists[index] = new (frame) Free{pool.lists[index]};
         return;
     }
 #endif
     std::free(frame);
+}
+
+void release_frames() {
+    for (std::size_t i = 0; i < kClasses; ++i) {
+        while (pool.lists[i] != nullptr) {
+            std::free(std::exchange(pool.lists[i], pool.lists[i]->next));
+        }
+        pool.counts[i] = 0;
+    }
 }
 
 }  // namespace moongate::async

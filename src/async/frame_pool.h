@@ -9,5 +9,7 @@ namespace moongate::async {
 
 void* allocate_frame(std::size_t bytes);
 void free_frame(void* frame, std::size_t bytes);
+// Gives the calling thread's spare frames back to the system: before the thread ends.
+void release_frames();
 
 }  // namespace moongate::async

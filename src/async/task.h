@@ -88,8 +88,9 @@ public:
         }
     }
 
-    // For awaiters that keep the task and may destroy it while it waits: what to resume in order to start it, with
-    // `continuation` resumed at its end. take_result() may be called once done() holds.
+    // For awaiters that keep the task and may destroy it while it waits: what to resume in order to
+    // start it, with `continuation` resumed at its end. take_result() may be called once done()
+    // holds.
     std::coroutine_handle<> arm(std::coroutine_handle<> continuation) {
         handle_.promise().continuation = continuation;
         return handle_;

@@ -7,44 +7,36 @@ namespace {
 
 // Blocks of kBlockBytes that this thread may use again. Bounded, so that a burst does not pin
 // memory for ever.
-class BlockCache {
-public:
+// Plain data, so that reaching it costs no check for initialisation; emptied by
+// release_arena_blocks().
+struct BlockCache {
     static constexpr std::size_t kMaxBlocks = 1024;
-
-    ~BlockCache() {
-        while (first_ != nullptr) {
-            std::free(std::exchange(first_, first_->next));
-        }
-        closed_ = true;
-    }
-
-    void* take() {
-        if (first_ == nullptr) {
-            return nullptr;
-        }
-        --count_;
-        return std::exchange(first_, first_->next);
-    }
-
-    void give(void* block) {
-        if (count_ >= kMaxBlocks || closed_) {
-            std::free(block);
-            return;
-        }
-        ++count_;
-        first_ = new (block) Free{first_};
-    }
-
-private:
     struct Free {
         Free* next;
     };
-    Free* first_ = nullptr;
-    std::size_t count_ = 0;
-    bool closed_ = false;
+
+    Free* first;
+    std::size_t count;
+
+    void* take() {
+        if (first == nullptr) {
+            return nullptr;
+        }
+        --count;
+        return std::exchange(first, first->next);
+    }
+
+    void give(void* block) {
+        if (count >= kMaxBlocks) {
+            std::free(block);
+            return;
+        }
+        ++count;
+        first = new (block) Free{first};
+    }
 };
 
-thread_local BlockCache block_cache;
+constinit thread_local BlockCache block_cache{};
 
 }  // namespace
 
@@ -102,6 +94,12 @@ void Arena::release() {
     }
     next_ = end_ = 0;
     reserved_ = 0;
+}
+
+void release_arena_blocks() {
+    while (void* block = block_cache.take()) {
+        std::free(block);
+    }
 }
 
 }  // namespace moongate

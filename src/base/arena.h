@@ -121,4 +121,7 @@ private:
     std::size_t reserved_ = 0;
 };
 
+// Gives the calling thread's spare blocks back to the system: before the thread ends.
+void release_arena_blocks();
+
 }  // namespace moongate

@@ -13,22 +13,13 @@ struct Free {
     Free* next;
 };
 
+// Plain data, so that reaching it costs no check for initialisation; emptied by release_buffers().
 struct Pool {
-    Free* lists[3] = {};
-    std::size_t counts[3] = {};
-    bool closed = false;
-
-    ~Pool() {
-        closed = true;
-        for (Free*& list : lists) {
-            while (list != nullptr) {
-                std::free(std::exchange(list, list->next));
-            }
-        }
-    }
+    Free* lists[3];
+    std::size_t counts[3];
 };
 
-thread_local Pool pool;
+constinit thread_local Pool pool{};
 
 int size_class(std::size_t bytes) {
     for (int i = 0; i < 3; ++i) {
@@ -62,8 +53,7 @@ void Buffer::reset() {
         return;
     }
     const int index = size_class(capacity_);
-    if (index >= 0 && capacity_ == kSizes[index] && pool.counts[index] < kKeep[index] &&
-        !pool.closed) {
+    if (index >= 0 && capacity_ == kSizes[index] && pool.counts[index] < kKeep[index]) {
         ++pool.counts[index];
         pool.lists[index] = new (data_) Free{pool.lists[index]};
     } else {
@@ -71,6 +61,15 @@ void Buffer::reset() {
     }
     data_ = nullptr;
     capacity_ = 0;
+}
+
+void release_buffers() {
+    for (int i = 0; i < 3; ++i) {
+        while (pool.lists[i] != nullptr) {
+            std::free(std::exchange(pool.lists[i], pool.lists[i]->next));
+        }
+        pool.counts[i] = 0;
+    }
 }
 
 }  // namespace moongate

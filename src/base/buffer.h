@@ -38,4 +38,7 @@ private:
     std::size_t capacity_ = 0;
 };
 
+// Gives the calling thread's spare buffers back to the system: before the thread ends.
+void release_buffers();
+
 }  // namespace moongate

@@ -52,11 +52,10 @@ int number_at(std::string_view text, std::size_t at, std::size_t digits) {
 }  // namespace
 
 Clock& Clock::current() {
-    thread_local Clock clock = [] {
-        Clock fresh;
-        fresh.update();
-        return fresh;
-    }();
+    constinit thread_local Clock clock;
+    if (clock.unix_ms_ == 0) [[unlikely]] {
+        clock.update();
+    }
     return clock;
 }
 

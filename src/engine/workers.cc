@@ -13,6 +13,9 @@
 #include <optional>
 #include <thread>
 
+#include "async/frame_pool.h"
+#include "base/arena.h"
+#include "base/buffer.h"
 #include "engine/connection.h"
 #include "engine/module.h"
 #include "engine/snapshot.h"
@@ -156,6 +159,9 @@ private:
         ended_ = true;
         connections_.reset();
         state_.reset();
+        async::release_frames();
+        release_buffers();
+        release_arena_blocks();
         // The worker itself stays until the thread was joined: stop() may still be writing to it.
     }
 
