@@ -34,6 +34,18 @@ std::uint64_t take_connection_number() {
 
 const http::HeadPolicy kDefaultPolicy{};
 
+// No tunnels to wherever the client says (CONNECT), no echo of what hops have added (TRACE).
+http::HeadFailure refused_method(http::Method method) {
+    switch (method) {
+        case http::Method::Connect:
+            return {405, "client sent CONNECT method"};
+        case http::Method::Trace:
+            return {405, "client sent TRACE method"};
+        default:
+            return {};
+    }
+}
+
 class ClientConnection final : public http::ServerHandler {
 public:
     ClientConnection(WorkerState& worker, ConnectionList& list, int fd,
@@ -90,6 +102,11 @@ public:
         request.host = host.empty() ? std::string_view(request.server->first_name) : host;
         http::HeadFailure failure = exchange.head_failure();
         if (failure.status == 0) {
+            failure = refused_method(head.method);
+        }
+        if (failure.status != 0) {
+            exchange.disable_keep_alive();
+        } else {
             const auto uri = http::normalize_uri(
                 head.uri, request.get<CoreServerSettings>().merge_slashes, exchange.arena());
             if (!uri) {
@@ -100,6 +117,8 @@ public:
                 request.args = uri->args;
                 request.extension = uri->extension;
                 request.valid_unparsed_uri = !uri->changed;
+                // What captures hold was decoded: as arguments it is encoded again.
+                request.set_captures_need_escape(uri->quoted || uri->plus);
             }
         }
         co_await run(request, failure);

@@ -15,6 +15,21 @@ namespace {
 constexpr std::string_view kServerName = "moongate/0.1.0";
 constexpr std::string_view kServerNameBare = "moongate";
 
+// The address the connection came to: for clients that named no host.
+std::string_view local_address(Request& request) {
+    const http::SocketAddress& local = request.exchange.connection().local;
+    char text[INET6_ADDRSTRLEN];
+    if (local.family() == AF_INET &&
+        inet_ntop(AF_INET, &local.v4.sin_addr, text, sizeof text) != nullptr) {
+        return request.arena().copy(text);
+    }
+    if (local.family() == AF_INET6 &&
+        inet_ntop(AF_INET6, &local.v6.sin6_addr, text, sizeof text) != nullptr) {
+        return request.arena().concat("[", text, "]");
+    }
+    return {};
+}
+
 // A Location that names only a path gets the scheme and authority that the client used
 // (absolute_redirect).
 std::string_view absolute_location(Request& request, const CoreLocationSettings& core) {
@@ -23,20 +38,18 @@ std::string_view absolute_location(Request& request, const CoreLocationSettings&
         return location;
     }
     const bool tls = request.exchange.connection().tls;
+    const http::SocketAddress& local = request.exchange.connection().local;
     const std::string_view host =
-        core.server_name_in_redirect ? std::string_view(request.server->first_name) : request.host;
+        core.server_name_in_redirect ? std::string_view(request.server->first_name)
+        : request.headers.has(http::HeaderId::Host) || !request.host.empty()
+            ? request.host
+            : local_address(request);
     if (host.empty()) {
         return location;
     }
     std::string_view port;
-    if (core.port_in_redirect) {
-        const sockaddr_storage& local = request.exchange.connection().local;
-        const unsigned number = local.ss_family == AF_INET || local.ss_family == AF_INET6
-                                    ? ntohs(reinterpret_cast<const sockaddr_in&>(local).sin_port)
-                                    : 0;
-        if (number != 0 && number != (tls ? 443U : 80U)) {
-            port = request.arena().copy(fmt::format(":{}", number));
-        }
+    if (core.port_in_redirect && local.port() != 0 && local.port() != (tls ? 443 : 80)) {
+        port = request.arena().copy(fmt::format(":{}", local.port()));
     }
     return request.arena().concat(tls ? "https://" : "http://", host, port, location);
 }

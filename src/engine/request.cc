@@ -62,6 +62,8 @@ void Request::set_internal_uri(std::string_view new_uri, std::string_view new_ar
     args = new_args;
     internal = true;
     valid_unparsed_uri = false;
+    valid_location = true;
+    add_uri_to_alias = false;
     uri_changed = false;
     set_extension();
 }

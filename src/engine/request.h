@@ -84,7 +84,7 @@ public:
     bool internal = false;
     bool header_only = false;  // HEAD, or a subrequest that wants no body
     bool in_error_page = false;
-    std::uint8_t uri_changes_left = 10;
+    std::uint8_t uri_changes_left = 11;  // ten redirects, as in nginx
     std::uint8_t subrequests_left = 50;
 
     // --- body

@@ -8,6 +8,7 @@
 
 #include "engine/core_settings.h"
 #include "engine/location.h"
+#include "engine/paths.h"
 #include "engine/request.h"
 #include "engine/server.h"
 #include "engine/special_response.h"
@@ -75,6 +76,15 @@ Action enter_location(Request& request) {
     return Action::next();
 }
 
+// Where the location limits this method, the request goes on in what limit_except holds.
+void apply_limit_except(Request& request) {
+    const Location* limited = request.location->limit_except_location;
+    if (limited != nullptr &&
+        (http::method_bit(request.method) & request.location->limit_except) != 0) {
+        request.location = limited;
+    }
+}
+
 Action find_location(Request& request) {
     bool redirect_to_slash = false;
     bool failed = false;
@@ -87,17 +97,14 @@ Action find_location(Request& request) {
     if (found != nullptr) {
         request.location = found;
         if (redirect_to_slash) {
-            const std::string_view name = found->name;
+            const std::string_view name =
+                http::escape_uri(found->name, http::EscapeType::Uri, request.arena());
             request.response.location =
                 request.args.empty() ? name : request.arena().concat(name, "?", request.args);
             return Action::finish(301);
         }
     }
-    if (const Location* limited = request.location->limit_except_location;
-        limited != nullptr &&
-        (http::method_bit(request.method) & request.location->limit_except) != 0) {
-        request.location = limited;
-    }
+    apply_limit_except(request);
     return enter_location(request);
 }
 
@@ -110,6 +117,7 @@ Action find_named(Request& request) {
     }
     request.location = found->second;
     request.named_location = {};
+    apply_limit_except(request);
     return enter_location(request);
 }
 
@@ -173,7 +181,10 @@ async::Task<Action> run_phases(Request& request) {
             if (phase == Phase::Access && request.main != &request) {
                 continue;  // nginx: access was granted to the main request
             }
-            for (const Handler& handler : request.location->handlers.of(phase)) {
+            const Location* in = request.location;
+            auto handlers = in->handlers.of(phase);
+            for (std::size_t i = 0; i < handlers.size(); ++i) {
+                const Handler& handler = handlers[i];
                 const Action action =
                     handler.run != nullptr ? handler.run(request) : co_await handler.wait(request);
                 if (phase == Phase::Access && settles_access(request, action, denied, granted)) {
@@ -190,6 +201,13 @@ async::Task<Action> run_phases(Request& request) {
                 }
                 if (action.kind != Action::Kind::Next) {
                     co_return action;
+                }
+                if (request.location != in) {
+                    // An `if` was entered: its own handlers of this phase follow (it has no
+                    // script).
+                    in = request.location;
+                    handlers = in->handlers.of(phase);
+                    i = static_cast<std::size_t>(-1);
                 }
             }
             if (phase == Phase::PostRewrite && request.uri_changed) {
@@ -219,7 +237,9 @@ async::Task<Action> run_phases(Request& request) {
         }
     }
     if (request.uri.ends_with('/')) {
-        request.log_error(LogLevel::Error, "directory index of \"{}\" is forbidden", request.uri);
+        const auto path = map_uri_to_path(request);
+        request.log_error(LogLevel::Error, "directory index of \"{}\" is forbidden",
+                          path ? path->text() : request.uri);
         co_return Action::finish(403);
     }
     co_return Action::finish(404);
@@ -267,7 +287,7 @@ async::Task<void> run(Request& request, http::HeadFailure failure) {
     } else {
         action = co_await UntilClientCloses(request, run_phases(request));
     }
-    if (action.kind != Action::Kind::Done || !request.response.ended) {
+    if (action.kind == Action::Kind::Redirect || !request.response.ended) {
         co_await run_to_end(request, action);
     }
     for (const Handler& handler : request.location->handlers.of(Phase::Log)) {

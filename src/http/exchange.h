@@ -35,10 +35,6 @@ struct SocketAddress {
     std::uint16_t port() const {
         return family() == AF_INET || family() == AF_INET6 ? ntohs(v4.sin_port) : std::uint16_t{0};
     }
-    // For functions that look at no more than the family's own fields.
-    operator const sockaddr_storage&() const {
-        return reinterpret_cast<const sockaddr_storage&>(any);
-    }
 };
 
 // What is known of a client's connection; outlives its exchanges.
