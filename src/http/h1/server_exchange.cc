@@ -26,6 +26,7 @@ void ServerExchange::fail(int status, std::string_view log_text, std::string_vie
     failure_ = {status, log_text, detail};
     keep_alive_ = false;
     body_ended_ = true;
+    timed_out_ = status == 408;
     if (!head_.headers.arena()) {
         head_.headers.bind(arena_);
     }
@@ -118,6 +119,7 @@ async::Task<Result<std::size_t>> ServerExchange::read_length(char* to, std::size
         for (;;) {
             if (!co_await session_.io_.readable(timeout)) {
                 keep_alive_ = false;
+                timed_out_ = true;
                 co_return client_error(ErrorKind::TimedOut, "client timed out", 408);
             }
             const ssize_t moved = session_.io_.try_read(to, want);
@@ -172,6 +174,7 @@ async::Task<Result<std::size_t>> ServerExchange::read_chunked(char* to, std::siz
         }
         if (!co_await session_.io_.readable(timeout)) {
             keep_alive_ = false;
+            timed_out_ = true;
             co_return client_error(ErrorKind::TimedOut, "client timed out", 408);
         }
         const ssize_t moved = session_.fill();

@@ -83,6 +83,7 @@ private:
     bool ended_ = false;
     bool aborted_ = false;
     bool taken_over_ = false;
+    bool timed_out_ = false;  // the client was too slow: it is not waited for at the end either
 };
 
 }  // namespace moongate::http::h1

@@ -164,6 +164,9 @@ async::Task<ServerSession::Next> ServerSession::finish(ServerExchange& exchange)
         co_return Next::Close;
     }
     if (!exchange.keep_alive_) {
+        if (exchange.timed_out_) {
+            co_return Next::Close;
+        }
         const bool may_be_sending =
             !exchange.body_ended_ || unread() > 0 || exchange.failure_.status != 0;
         co_return policy_.lingering == 2 || (policy_.lingering == 1 && may_be_sending)
