@@ -116,7 +116,6 @@ public:
                 request.uri = uri->path;
                 request.args = uri->args;
                 request.extension = uri->extension;
-                request.valid_unparsed_uri = !uri->changed;
                 // What captures hold was decoded: as arguments it is encoded again.
                 request.set_captures_need_escape(uri->quoted || uri->plus);
             }

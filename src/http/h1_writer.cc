@@ -46,6 +46,24 @@ private:
 
 }  // namespace
 
+void ByteWriter::append_value(std::string_view value) {
+    char* const from = at_;
+    append(value);
+    for (const char* bad = scan::find_control(from, at_); bad != at_;
+         bad = scan::find_control(bad + 1, at_)) {
+        if (*bad == '\r' || *bad == '\n' || *bad == '\0') {
+            from[bad - from] = ' ';
+        }
+    }
+}
+
+void ByteWriter::append_header(std::string_view name, std::string_view value) {
+    append(name);
+    append(": ");
+    append_value(value);
+    append("\r\n");
+}
+
 void ByteWriter::append_number(std::uint64_t value) {
     at_ = std::to_chars(at_, at_ + kMaxDecimalDigits, value).ptr;
 }

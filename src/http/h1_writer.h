@@ -27,12 +27,10 @@ public:
     }
     void append(char c) { *at_++ = c; }
     void append_number(std::uint64_t value);
-    void append_header(std::string_view name, std::string_view value) {
-        append(name);
-        append(": ");
-        append(value);
-        append("\r\n");
-    }
+    // CR, LF and NUL in a value become spaces (RFC 9110 §5.5): a decoded piece of a URI that the
+    // configuration puts into a header must not begin another one.
+    void append_header(std::string_view name, std::string_view value);
+    void append_value(std::string_view value);
     char* position() const { return at_; }
 
 private:

@@ -153,7 +153,7 @@ def test_regexes_with_captures_at_the_edges(moongate):
     assert gateway.get("/k?k=" + "z" * 3000).text == "z" * 6000
     assert gateway.get("/r/abc").text == "/out?a=abc&b=a&c=bc&d="
     assert gateway.get("/q/a%2520b").text == "/out/a%20b?x=a%2520b"
-    assert gateway.get("/n//").text == "|||" + "|"
+    assert gateway.get("/n/x/").text == "x||x||"
     # Every byte grows to three when it is escaped in the redirect.
     for part in ("%25" * 500, "%20" * 900, "+" * 2000, "%ff" * 700):
         response = gateway.get("/w/" + part)

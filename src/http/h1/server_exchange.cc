@@ -230,10 +230,10 @@ void ServerExchange::start_response(const ResponseStart& start) {
     }
     if (!start.content_type.empty()) {
         writer.append("Content-Type: ");
-        writer.append(start.content_type);
+        writer.append_value(start.content_type);
         if (!start.charset.empty()) {
             writer.append("; charset=");
-            writer.append(start.charset);
+            writer.append_value(start.charset);
         }
         writer.append("\r\n");
     }
