@@ -37,7 +37,8 @@ UpstreamFlow::UpstreamFlow(engine::Request& request, const FlowOptions& options,
       protocol_(protocol),
       upstream_(std::move(upstream)),
       worker_(UpstreamWorker::of(request.worker)),
-      selection_(worker_.peers(upstream_)),
+      main_(request.main),
+      selection_(upstream_->transient ? own_set_.emplace(*upstream_) : worker_.peers(upstream_)),
       log_(&own_log_),
       buffering_(options.buffering) {
     selection_.request = &request;
@@ -54,9 +55,8 @@ UpstreamFlow::UpstreamFlow(engine::Request& request, const FlowOptions& options,
 }
 
 UpstreamFlow::~UpstreamFlow() {
-    end_attempt(Outcome::Ok);
     if (!worker_.earlier.empty()) {
-        const auto found = worker_.earlier.find(request_.main);
+        const auto found = worker_.earlier.find(main_);
         if (found != worker_.earlier.end() && found->second == &own_log_) {
             worker_.earlier.erase(found);
         }
@@ -107,7 +107,7 @@ void UpstreamFlow::begin_attempt() {
 }
 
 ConnectionIdentity UpstreamFlow::identity() const {
-    if (!local_ && !upstream_->keepalive.local && !options_.socket_keepalive) {
+    if (!local_ && !upstream_->keepalive.local) {
         return {};
     }
     std::string text;
@@ -128,17 +128,18 @@ bool UpstreamFlow::take_idle() {
         return false;
     }
     Peer* peer = selection_.peer;
-    const auto shortcut = reinterpret_cast<std::uint64_t>(
-        upstream_->keepalive.local ? location_ : static_cast<const void*>(this + 0));
-    const bool simple = peer != nullptr && !local_ && upstream_->keepalive.local;
-    if (simple && peer->bucket != nullptr && peer->bucket_identity == shortcut) {
+    // The list of the peer's last request is mostly this one's too.
+    const bool plain = peer != nullptr && !local_;
+    const auto tag =
+        reinterpret_cast<std::uint64_t>(upstream_->keepalive.local ? location_ : nullptr);
+    if (plain && peer->bucket != nullptr && peer->bucket_identity == tag) {
         bucket_ = peer->bucket;
     } else {
         const net::Address& address = peer != nullptr ? peer->address : *selection_.address;
         bucket_ = &worker_.pool.bucket(upstream_->name, address, identity());
-        if (simple) {
+        if (plain) {
             peer->bucket = bucket_;
-            peer->bucket_identity = shortcut;
+            peer->bucket_identity = tag;
         }
     }
     connection_ = worker_.pool.take(*bucket_);
@@ -267,7 +268,20 @@ UpstreamFlow::Fault UpstreamFlow::fault_of_errno(std::string_view call) {
     return Fault::Error;
 }
 
+// The head or the body could not be sent on.
+Action UpstreamFlow::client_gone(const Error& error) {
+    end_attempt(Outcome::Ok);
+    if (request_.exchange.response_started()) {
+        return Action::done();
+    }
+    const bool left = error.kind == ErrorKind::Closed || error.kind == ErrorKind::Reset;
+    return Action::finish(left                ? engine::kClientClosedRequest
+                          : error.code >= 400 ? error.code
+                                              : 500);
+}
+
 async::Task<Action> UpstreamFlow::run() {
+    const Settle settle{*this};
     request_.abort_on_client_close = !options_.ignore_client_abort;
     const Balancer& balancer = *upstream_->balancer;
     balancer.prepare(request_, selection_);
@@ -336,7 +350,7 @@ async::Task<Action> UpstreamFlow::run() {
             Reading reading = Reading::NeedMore;
             for (;;) {
                 // Nothing can have come to a connection that has just been written to.
-                if (connection_->io.registration().readable) {
+                if (connection_->io.registration().readable || in_at_ < in_size_) {
                     reading = try_read_head();
                     if (reading != Reading::NeedMore) {
                         break;

@@ -1,7 +1,7 @@
 // UpstreamFlow: how a request is answered by another server, whatever the protocol: choose a peer,
 // take or open a connection, send the request, read the head, perhaps ask the next peer, relay the
 // body, give the connection back. One object a request, in its arena; destroying the running task
-// (the client left) closes the connection, and the arena's end settles the peer's counts. Source:
+// (the client left) closes the connection and settles the peer's counts. Source:
 // nginx's ngx_http_upstream.c for order, conditions and log lines. One worker.
 #pragma once
 
@@ -139,6 +139,13 @@ private:
     // Ends the attempt. True: go on with another peer; false: `answer_` is the end.
     bool retry(std::uint32_t reason, int status, Outcome outcome);
     void end_attempt(Outcome outcome);
+    // Ends what run() left open, also when its task is destroyed. The arena lives longer than the
+    // request, so that the destructor would be too late.
+    struct Settle {
+        UpstreamFlow& flow;
+        ~Settle() { flow.end_attempt(Outcome::Ok); }
+    };
+    engine::Action client_gone(const Error& error);
     void log_failure(LogLevel level, std::string_view text);
     void mark_action(std::string_view action) { request_.log_action = action; }
     ConnectionIdentity identity() const;
@@ -186,6 +193,8 @@ private:
     Protocol& protocol_;
     std::shared_ptr<const Upstream> upstream_;
     UpstreamWorker& worker_;
+    const engine::Request* const main_;
+    std::optional<PeerSet> own_set_;  // of a transient upstream
     Selection selection_;
     ConnectionPtr connection_;
     Bucket* bucket_ = nullptr;

@@ -1,5 +1,6 @@
 // UpstreamFlow: reading the response's head.
 #include <cerrno>
+#include <cstring>
 
 #include "upstream/flow.h"
 
@@ -16,16 +17,22 @@ UpstreamFlow::Reading UpstreamFlow::try_read_head() {
     if (!in_) {
         in_ = Buffer(options_.buffer_size);
     }
+    if (in_at_ > 0) {
+        // An informational head was before this one: the buffer is for one head at a time.
+        std::memmove(in_.data(), in_.data() + in_at_, in_size_ - in_at_);
+        in_size_ -= in_at_;
+        in_at_ = 0;
+    }
     for (;;) {
-        if (in_at_ < in_size_) {
-            const HeadStep step = protocol_.read_head({in_.data() + in_at_, in_size_ - in_at_});
+        if (in_size_ > 0) {
+            const HeadStep step = protocol_.read_head({in_.data(), in_size_});
             switch (step.kind) {
                 case HeadStep::Kind::Final:
-                    in_at_ += step.consumed;
+                    in_at_ = step.consumed;
                     response_read_ = true;
                     return Reading::Ready;
                 case HeadStep::Kind::Informational:
-                    in_at_ += step.consumed;
+                    in_at_ = step.consumed;
                     return Reading::NeedMore;
                 case HeadStep::Kind::Invalid:
                     fault_reason_ = kNextInvalidHeader;

@@ -16,7 +16,7 @@ void PeerGroup::count() {
     data.reset();
 }
 
-PeerSet::PeerSet(std::shared_ptr<const Upstream> upstream) : upstream_(std::move(upstream)) {
+PeerSet::PeerSet(const Upstream& upstream) : upstream_(&upstream) {
     for (std::size_t i = 0; i < upstream_->servers.size(); ++i) {
         const ServerRow& row = upstream_->servers[i];
         for (const net::Address& address : row.addresses) {

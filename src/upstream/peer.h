@@ -79,7 +79,8 @@ struct PeerGroup {
 
 class PeerSet {
 public:
-    explicit PeerSet(std::shared_ptr<const Upstream> upstream);
+    // `upstream` must live as long as requests use the set; the set itself does not keep it.
+    explicit PeerSet(const Upstream& upstream);
     PeerSet(const PeerSet&) = delete;
     PeerSet& operator=(const PeerSet&) = delete;
     ~PeerSet();
@@ -106,7 +107,7 @@ private:
                                std::int64_t weight);
     void rebuild();
 
-    std::shared_ptr<const Upstream> upstream_;
+    const Upstream* upstream_;
     PeerGroup primary_;
     PeerGroup backup_;
     std::vector<std::pair<const Peer*, std::size_t>> rows_;  // which row a peer comes from

@@ -53,7 +53,7 @@ async::Task<std::shared_ptr<const Upstream>> evaluate_target(Request& request,
         }
     }
     if (url->address) {
-        co_return make_implicit(std::string(vars.host_header), {*url->address});
+        co_return make_implicit(std::string(vars.host_header), {*url->address}, true);
     }
     const auto& core = request.get<engine::CoreLocationSettings>();
     auto* resolver = UpstreamWorker::of(request.worker).resolver(core.resolver);
@@ -70,7 +70,7 @@ async::Task<std::shared_ptr<const Upstream>> evaluate_target(Request& request,
     for (net::Address& address : resolved->addresses) {
         address.set_port(url->port);
     }
-    co_return make_implicit(std::string(vars.host_header), std::move(resolved->addresses));
+    co_return make_implicit(std::string(vars.host_header), std::move(resolved->addresses), true);
 }
 
 async::Task<Action> proxy_handler(Request& request) {

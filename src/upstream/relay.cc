@@ -36,9 +36,6 @@ std::string_view UpstreamFlow::decode(char* from, std::size_t bytes, bool& done,
                     std::memmove(first + size, step.data.data(), step.data.size());
                 }
                 size += step.data.size();
-                if (!input.empty()) {
-                    continue;
-                }
                 continue;  // the decoder may know the end without a further byte
             case BodyStep::Kind::NeedMore:
                 break;
@@ -136,9 +133,7 @@ async::Task<Action> UpstreamFlow::respond() {
     }
     bool done = false;
     bool bad = false;
-    if (!first.empty()) {
-        first = decode(in_.data() + in_at_, first.size(), done, bad);
-    }
+    first = decode(in_.data() + in_at_, first.size(), done, bad);
     if (done) {
         // All of it is here: the connection serves others while the client is being written to.
         release_connection();
@@ -157,8 +152,7 @@ async::Task<Action> UpstreamFlow::respond() {
     }
     const Status sent = co_await request_.send_head();
     if (!sent) {
-        end_attempt(Outcome::Ok);
-        co_return Action::done();
+        co_return client_gone(sent.error());
     }
     if (bad) {
         mark_action("reading upstream");

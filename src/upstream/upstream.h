@@ -55,7 +55,8 @@ private:
 
 struct Upstream {
     std::string name;
-    bool implicit = false;
+    bool implicit = false;   // made of a host name in proxy_pass
+    bool transient = false;  // made for one request: its peers are the request's own
     std::vector<ServerRow> servers;
     std::shared_ptr<const Balancer> balancer;
     KeepaliveSettings keepalive;

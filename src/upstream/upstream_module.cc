@@ -406,10 +406,11 @@ void UpstreamSet::seed(const UpstreamTable& table) {
     }
 }
 
-std::shared_ptr<const Upstream> make_implicit(std::string name,
-                                              std::vector<net::Address> addresses) {
+std::shared_ptr<const Upstream> make_implicit(std::string name, std::vector<net::Address> addresses,
+                                              bool transient) {
     auto upstream = std::make_shared<Upstream>();
     upstream->implicit = true;
+    upstream->transient = transient;
     ServerRow row;
     row.name = name;
     row.addresses = std::move(addresses);
@@ -441,7 +442,7 @@ conf::Applied UpstreamSet::refer(conf::Compiler& compiler, const net::HostUrl& u
             if (addresses.empty()) {
                 return reject(fmt::format("host not found in upstream \"{}\"", host));
             }
-            known = make_implicit(std::move(name), std::move(addresses));
+            known = make_implicit(std::move(name), std::move(addresses), false);
         }
         receive(known);
         return {};

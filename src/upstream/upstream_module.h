@@ -45,8 +45,8 @@ public:
     std::unordered_set<std::string> seeded;  // blocks that a live change may replace
 };
 
-// An upstream of addresses found just now (proxy_pass with variables).
-std::shared_ptr<const Upstream> make_implicit(std::string name,
-                                              std::vector<net::Address> addresses);
+// An upstream of these addresses. `transient`: for one request (proxy_pass with variables).
+std::shared_ptr<const Upstream> make_implicit(std::string name, std::vector<net::Address> addresses,
+                                              bool transient);
 
 }  // namespace moongate::upstream

@@ -52,7 +52,7 @@ UpstreamWorker& UpstreamWorker::of(engine::WorkerState& worker) {
 PeerSet& UpstreamWorker::peers(const std::shared_ptr<const Upstream>& upstream) {
     Entry& entry = sets_[upstream.get()];
     if (entry.set == nullptr || entry.alive.expired()) {
-        entry.set = std::make_unique<PeerSet>(upstream);
+        entry.set = std::make_unique<PeerSet>(*upstream);
         entry.alive = upstream;
     }
     return *entry.set;
