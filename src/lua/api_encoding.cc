@@ -8,12 +8,13 @@
 #include "lua/api.h"
 #include "lua/base64.h"
 #include "lua/context.h"
+#include "lua/uri_component.h"
 
 namespace moongate::lua {
 namespace {
 
 std::string escape(std::string_view text) {
-    return http::escape_uri(text, http::EscapeType::UriComponent);
+    return escape_component(text);
 }
 
 void append_arg(lua_State* L, std::string& out, std::string_view key, int index) {

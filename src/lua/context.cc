@@ -14,6 +14,7 @@ Context::Context(Vm& vm_, engine::WorkerState& worker_, engine::Request* request
 }
 
 Context::~Context() {
+    output.cancel();
     while (coroutines != nullptr) {
         Coroutine& last = *coroutines;
         coroutines = last.next_of_context;

@@ -5,6 +5,7 @@
 #include "http/uri.h"
 #include "lua/base64.h"
 #include "lua/ffi.h"
+#include "lua/uri_component.h"
 
 using namespace moongate::lua;
 using moongate::http::EscapeType;
@@ -49,11 +50,18 @@ std::uint32_t crc32(const unsigned char* data, std::size_t size) {
 
 MOONGATE_FFI std::size_t ngx_http_lua_ffi_uri_escaped_length(const unsigned char* data,
                                                              std::size_t size, int type) {
+    if (static_cast<EscapeType>(type) == EscapeType::UriComponent) {
+        return escaped_component_size(view(data, size));
+    }
     return moongate::http::escaped_size(view(data, size), static_cast<EscapeType>(type));
 }
 
 MOONGATE_FFI void ngx_http_lua_ffi_escape_uri(const unsigned char* data, std::size_t size,
                                               unsigned char* to, int type) {
+    if (static_cast<EscapeType>(type) == EscapeType::UriComponent) {
+        escape_component(view(data, size), reinterpret_cast<char*>(to));
+        return;
+    }
     moongate::http::escape_uri(view(data, size), static_cast<EscapeType>(type),
                                reinterpret_cast<char*>(to));
 }

@@ -32,6 +32,14 @@ Output::~Output() {
     }
 }
 
+void Output::cancel() {
+    if (busy_) {
+        pump_.reset();
+        busy_ = false;
+        failed_ = true;
+    }
+}
+
 void Output::grow(Context& context, std::size_t bytes) {
     const std::size_t wanted = filling_.size + bytes;
     if (filling_.data == nullptr && wanted <= kFirstBuffer) {

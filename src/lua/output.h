@@ -40,6 +40,9 @@ public:
     // The same without waiting for it (ngx.eof).
     bool start_finish(Context& context);
 
+    // Gives up what is being sent: the phase that produced it is cancelled or has failed.
+    void cancel();
+
     bool head_started() const { return head_started_; }
     bool buffering() const { return buffering_; }
     bool eof() const { return eof_; }

@@ -133,6 +133,9 @@ async::Task<Action> run_phase(Request& request, Phase phase, const LuaCode& code
     if (!run.load(code)) {
         co_return Action::finish(run.code());
     }
+    if (request.get<LuaSettings>().check_client_abort) {
+        request.abort_on_client_close = true;
+    }
     while (!run.progress()) {
         co_await run.wakeup();
     }

@@ -373,6 +373,11 @@ bool Run::finish(End end) {
 
 void Run::release() {
     bridge_ = nullptr;
+    if (phase_ == Phase::Content || phase_ == Phase::Access || phase_ == Phase::Rewrite ||
+        phase_ == Phase::ServerRewrite) {
+        // These phases end only when their output is sent, unless they are cancelled or fail.
+        context_.output.cancel();
+    }
     for (Coroutine* at = context_.coroutines; at != nullptr;) {
         Coroutine* next = at->next_of_context;
         if (at->run == this) {

@@ -329,6 +329,8 @@ void SharedDict::flush_all() {
         for (Entry* at = shards_[i].newest; at != nullptr; at = at->older) {
             at->expires_ms = 1;
         }
+        // As ngx_lua: a few of them go at once, the others when room is needed.
+        shards_[i].drop_expired(3);
     }
 }
 

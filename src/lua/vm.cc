@@ -12,6 +12,7 @@
 #include "lua/api.h"
 #include "lua/context.h"
 #include "lua/timers.h"
+#include "lua/worker_lua.h"
 
 namespace moongate::lua {
 namespace {
@@ -57,7 +58,8 @@ Vm::~Vm() {
         lua_close(main_);
     }
     if (current_vm == this) {
-        current_vm = nullptr;
+        const WorkerLua* lua = worker_->get<WorkerLua>(lua_worker_slot);
+        current_vm = lua != nullptr ? lua->current() : nullptr;
     }
 }
 

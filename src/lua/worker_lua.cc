@@ -65,8 +65,8 @@ WorkerLua::WorkerLua(engine::WorkerState& worker) : worker_(worker), tasks_(work
 
 WorkerLua::~WorkerLua() {
     tasks_.cancel_all();
-    if (current_ != nullptr) {
-        current_->release();
+    if (Vm* last = std::exchange(current_, nullptr)) {
+        last->release();
     }
     worker_of_thread = nullptr;
     const std::lock_guard lock(pids_mutex);

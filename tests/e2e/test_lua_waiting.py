@@ -157,3 +157,21 @@ def test_two_thousand_wait_at_once(moongate):
         assert time.monotonic() - started < 30
     assert all(b"hello\n" in text and b"the world\n" in text for text in received.values())
     assert time.monotonic() - asked < 3.5 + (asked - started)
+
+
+@pytest.mark.moongate_only
+def test_a_client_that_leaves_ends_what_waits_for_it(moongate):
+    gateway = moongate(server="""lua_check_client_abort on;
+        location /gone { content_by_lua_block { ngx.say("x") ngx.flush() local ok = pcall(ngx.sleep, 1)
+                                                ngx.log(ngx.ERR, "went on") } }
+        location /filter { content_by_lua_block { ngx.say("x") ngx.sleep(1) }
+                           header_filter_by_lua_block { ngx.sleep(1) } }
+        location /fine { content_by_lua_block { ngx.say("fine") } }""")
+    for path in (b"/gone", b"/filter"):
+        with gateway.connect() as connection:
+            connection.send(b"GET " + path + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+            time.sleep(0.05)
+    harness.eventually(lambda: gateway.error_log().count("client prematurely closed connection") == 2)
+    assert gateway.get("/fine").body == b"fine\n"
+    time.sleep(1.1)
+    assert "went on" not in gateway.error_log()
