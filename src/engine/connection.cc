@@ -58,6 +58,7 @@ public:
         ::getsockname(fd, &info_.local.any, &size);
         name_remote();
         link_.fd = fd;
+        link_.socket = socket_;
         list_.add(link_);
         ++worker_.counters.active;
     }
@@ -95,7 +96,8 @@ public:
         Request request(worker_, *pin.held->snapshot, exchange, address.hosts.default_server());
         const http::RequestHead& head = exchange.head();
         const std::string_view host = exchange.framing().host;
-        if (!host.empty()) {
+        // A request of HTTP/1.0 without a Host belongs to `server_name ""`, where there is one.
+        if (!host.empty() || exchange.head_failure().status == 0) {
             request.server = &address.hosts.find(host, &request);
             request.location = request.server->outer.get();
         }
@@ -192,6 +194,14 @@ void ConnectionList::remove(Link& link) {
 void ConnectionList::close_idle() {
     for (Link* link = head_.next; link != &head_; link = link->next) {
         if (link->idle) {
+            ::shutdown(link->fd, SHUT_RDWR);
+        }
+    }
+}
+
+void ConnectionList::close_lost(const Snapshot& now) {
+    for (Link* link = head_.next; link != &head_; link = link->next) {
+        if (link->idle && now.socket(link->socket) == nullptr) {
             ::shutdown(link->fd, SHUT_RDWR);
         }
     }

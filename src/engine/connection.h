@@ -13,6 +13,7 @@ namespace moongate::engine {
 
 struct ListenAddress;
 class ConnectionList;
+class Snapshot;
 
 // Serves `fd`, accepted at the socket bound to `socket` (ListenAddress::text), until it is closed.
 async::Task<void> serve_connection(WorkerState& worker, ConnectionList& list, int fd,
@@ -27,6 +28,7 @@ public:
         Link* next = nullptr;
         int fd = -1;
         bool idle = false;
+        std::string_view socket;  // where it was accepted
     };
 
     ConnectionList() { head_.previous = head_.next = &head_; }
@@ -35,6 +37,8 @@ public:
     std::size_t size() const { return size_; }
     // Ends connections that wait for a request: their session sees the end of data.
     void close_idle();
+    // Those among them whose listening address is not in the configuration any more.
+    void close_lost(const Snapshot& now);
 
 private:
     Link head_;

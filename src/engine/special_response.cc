@@ -97,6 +97,8 @@ async::Task<Action> finish_with_status(Request& request, int status) {
         }
         co_return Action::done();
     }
+    // An error page that fails itself, or returns a bare status, answers with that.
+    request.response.forced_status = 0;
     const auto& core = request.get<CoreLocationSettings>();
     if (ends_connection(status)) {
         request.exchange.disable_keep_alive();

@@ -11,6 +11,7 @@
 #include <future>
 #include <latch>
 #include <optional>
+#include <set>
 #include <thread>
 
 #include "async/frame_pool.h"
@@ -76,6 +77,7 @@ public:
 
     void serve(std::shared_ptr<const Snapshot> snapshot, std::vector<AcceptSocket> sockets) {
         state_->serve(std::move(snapshot));
+        list_.close_lost(*state_->current());
         listen(std::move(sockets));
     }
 
@@ -96,6 +98,7 @@ public:
             }
             acceptors_.push_back(std::make_unique<Acceptor>(state_->reactor(), std::move(socket)));
             Acceptor& added = *acceptors_.back();
+            added.name = *names_.insert(added.socket.name).first;
             added.task.spawn("accept", accept(added));
         }
     }
@@ -127,6 +130,7 @@ private:
         }
         async::Reactor& on;
         AcceptSocket socket;
+        std::string_view name;  // socket.name, for connections that outlive the acceptor
         async::Registration* registration = nullptr;
         async::TaskGroup task;
     };
@@ -222,8 +226,7 @@ private:
                 return false;
             }
         }
-        connections_->spawn("connection",
-                            serve_connection(*state_, list_, fd, remote, at.socket.name));
+        connections_->spawn("connection", serve_connection(*state_, list_, fd, remote, at.name));
         return true;
     }
 
@@ -243,6 +246,7 @@ private:
 
     const WorkersOptions& options_;
     const int id_;
+    std::set<std::string> names_;  // of every socket there ever was: connections refer to them
     std::thread thread_;
     std::promise<Status> started_;
     std::atomic<bool> ended_ = false;
