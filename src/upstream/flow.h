@@ -57,7 +57,6 @@ struct FlowOptions {
     bool ignore_client_abort = false;
     bool intercept_errors = false;
     bool socket_keepalive = false;
-    bool pass_trailers = false;
     int socket_rcvbuf = 0;
     int socket_sndbuf = 0;
     conf::CompiledString limit_rate;
@@ -179,7 +178,6 @@ private:
     async::Task<engine::Action> respond();
     async::Task<engine::Action> relay_unbuffered(std::string_view first);
     async::Task<engine::Action> relay_buffered(std::string_view first);
-    async::Task<Status> send_last();
     // Decodes what lies at `from`, moving later pieces up to the first; the result is one view.
     std::string_view decode(char* from, std::size_t bytes, bool& done, bool& bad);
     engine::Action finish_response(bool complete);

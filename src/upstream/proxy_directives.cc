@@ -522,7 +522,6 @@ conf::Applied finish_proxy(conf::Compiler& compiler, conf::Level& level) {
     flow.ignore_client_abort = settings.ignore_client_abort;
     flow.intercept_errors = settings.intercept_errors;
     flow.socket_keepalive = settings.socket_keepalive;
-    flow.pass_trailers = settings.pass_trailers;
     flow.socket_rcvbuf = static_cast<int>(settings.socket_rcvbuf);
     flow.socket_sndbuf = static_cast<int>(settings.socket_sndbuf);
     flow.limit_rate = settings.limit_rate;

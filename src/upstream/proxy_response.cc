@@ -332,6 +332,9 @@ Action ProxyProtocol::fill_response() {
     if (settings_.force_ranges) {
         response.allow_ranges = true;
     }
+    if (settings_.pass_trailers && chunked_) {
+        response.trailers = &chunked_->trailers();  // filled when the body ends
+    }
     return Action::next();
 }
 

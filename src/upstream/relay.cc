@@ -83,16 +83,6 @@ Milliseconds UpstreamFlow::rate_delay(std::uint64_t received) {
     return due > passed ? Milliseconds(due - passed) : Milliseconds::zero();
 }
 
-async::Task<Status> UpstreamFlow::send_last() {
-    if (options_.pass_trailers) {
-        if (const http::HeaderList* trailers = protocol_.trailers();
-            trailers != nullptr && !trailers->empty()) {
-            request_.response.trailers = trailers;
-        }
-    }
-    return request_.send_body({{}, {.last = true}});
-}
-
 async::Task<Action> UpstreamFlow::respond() {
     const Action instead = protocol_.fill_response();
     if (instead.kind != Action::Kind::Next) {
@@ -140,11 +130,6 @@ async::Task<Action> UpstreamFlow::respond() {
         end_attempt(Outcome::Ok);
         Status sent = co_await request_.send_head();
         if (sent) {
-            if (options_.pass_trailers) {
-                const http::HeaderList* trailers = protocol_.trailers();
-                request_.response.trailers =
-                    trailers != nullptr && !trailers->empty() ? trailers : nullptr;
-            }
             const http::BodyPart part{first};
             sent = co_await request_.send_body({{&part, first.empty() ? 0U : 1U}, {.last = true}});
         }
@@ -228,7 +213,7 @@ async::Task<Action> UpstreamFlow::relay_unbuffered(std::string_view first) {
     }
     release_connection();
     end_attempt(Outcome::Ok);
-    static_cast<void>(co_await send_last());
+    static_cast<void>(co_await request_.send_body({{}, {.last = true}}));
     co_return finish_response(true);
 }
 
@@ -486,7 +471,7 @@ async::Task<Action> UpstreamFlow::relay_buffered(std::string_view first) {
     if (failed) {
         co_return finish_response(false);
     }
-    static_cast<void>(co_await send_last());
+    static_cast<void>(co_await request_.send_body({{}, {.last = true}}));
     co_return finish_response(true);
 }
 
