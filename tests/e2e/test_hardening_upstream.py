@@ -141,6 +141,7 @@ def test_a_response_cut_short_does_not_look_whole(moongate, upstream, number, bu
     assert used[0] is not used[1]
 
 
+@pytest.mark.moongate_only
 def test_interim_responses_are_passed_over(moongate, upstream):
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n"
     first, _, _ = play(moongate, upstream, early * 3 + harness.answer(b"final"))
