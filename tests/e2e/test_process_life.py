@@ -39,6 +39,7 @@ def resident_kb(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1])
 
 
+@pytest.mark.release_only
 @pytest.mark.moongate_only
 def test_a_killed_engine_is_back_within_100_ms_and_nothing_is_refused(moongate):
     gateway = moongate(server=FINE)
@@ -50,7 +51,7 @@ def test_a_killed_engine_is_back_within_100_ms_and_nothing_is_refused(moongate):
             os.kill(before, signal.SIGKILL)
             assert gateway.get("/").text == "fine"  # waits in the backlog until the new engine takes it
             took = time.monotonic() - begin
-            assert took < (0.1 if not os.environ.get("ASAN_OPTIONS") else 2), f"serving again after {took:.3f} s"
+            assert took < 0.1, f"serving again after {took:.3f} s"
             assert engine_of(gateway) != before
             load.wait_for_more()
     # A request in the hand of the killed engine is lost, and no other: each client may see one close a kill.
@@ -405,5 +406,5 @@ def test_t_names_what_is_broken(moongate, name):
     else:
         done = gateway.run("-t")
     assert done.returncode == 1, done
-    assert "[emerg]" in done.stderr and re.search(message, done.stderr), done.stderr
+    assert re.search(r"\[(emerg|crit)\]", done.stderr) and re.search(message, done.stderr), done.stderr
     assert re.search(r"configuration file [^ ]*nginx.conf test failed", done.stderr), done.stderr
