@@ -60,10 +60,82 @@ struct Promise<void> : PromiseBase {
 
 }  // namespace detail
 
+// A Task is either a coroutine, or a value that was known at once (ready()): a function that
+// usually has nothing to wait for returns the value and saves the coroutine's frame.
 template <class T>
 class [[nodiscard]] Task {
 public:
     using promise_type = detail::Promise<T>;
+    using Handle = std::coroutine_handle<promise_type>;
+
+    Task() = default;
+    explicit Task(Handle handle) : handle_(handle) {}
+    Task(Task&& other) noexcept
+        : handle_(std::exchange(other.handle_, {})), value_(std::move(other.value_)) {}
+    Task& operator=(Task&& other) noexcept {
+        if (this != &other) {
+            reset();
+            handle_ = std::exchange(other.handle_, {});
+            value_ = std::move(other.value_);
+        }
+        return *this;
+    }
+    ~Task() { reset(); }
+
+    template <class U>
+    static Task ready(U&& value) {
+        Task task;
+        task.value_.emplace(std::forward<U>(value));
+        return task;
+    }
+    // Whether the value is there without waiting; then take_result() gives it.
+    bool is_ready() const { return value_.has_value(); }
+
+    explicit operator bool() const { return handle_ || value_.has_value(); }
+    bool done() const { return value_.has_value() || (handle_ && handle_.done()); }
+
+    // Destroys the coroutine. Must not be called from inside it.
+    void reset() {
+        if (handle_) {
+            std::exchange(handle_, {}).destroy();
+        }
+    }
+
+    // For awaiters that keep the task and may destroy it while it waits: what to resume in order to
+    // start it, with `continuation` resumed at its end. take_result() may be called once done()
+    // holds.
+    std::coroutine_handle<> arm(std::coroutine_handle<> continuation) {
+        if (!handle_) {
+            return continuation;
+        }
+        handle_.promise().continuation = continuation;
+        return handle_;
+    }
+    T take_result() { return handle_ ? handle_.promise().take() : std::move(*value_); }
+
+    auto operator co_await() && noexcept {
+        struct Awaiter {
+            Task& task;
+            bool await_ready() const noexcept { return task.value_.has_value(); }
+            std::coroutine_handle<> await_suspend(std::coroutine_handle<> awaiting) const noexcept {
+                task.handle_.promise().continuation = awaiting;
+                return task.handle_;
+            }
+            T await_resume() const { return task.take_result(); }
+        };
+        return Awaiter{*this};
+    }
+
+private:
+    Handle handle_;
+    std::optional<T> value_;
+};
+
+// Without a value to know, a Task<void> is always a coroutine.
+template <>
+class [[nodiscard]] Task<void> {
+public:
+    using promise_type = detail::Promise<void>;
     using Handle = std::coroutine_handle<promise_type>;
 
     Task() = default;
@@ -80,22 +152,16 @@ public:
 
     explicit operator bool() const { return static_cast<bool>(handle_); }
     bool done() const { return handle_ && handle_.done(); }
-
-    // Destroys the coroutine. Must not be called from inside it.
     void reset() {
         if (handle_) {
             std::exchange(handle_, {}).destroy();
         }
     }
-
-    // For awaiters that keep the task and may destroy it while it waits: what to resume in order to
-    // start it, with `continuation` resumed at its end. take_result() may be called once done()
-    // holds.
     std::coroutine_handle<> arm(std::coroutine_handle<> continuation) {
         handle_.promise().continuation = continuation;
         return handle_;
     }
-    T take_result() { return handle_.promise().take(); }
+    void take_result() const {}
 
     auto operator co_await() && noexcept {
         struct Awaiter {
@@ -105,7 +171,7 @@ public:
                 handle.promise().continuation = awaiting;
                 return handle;
             }
-            T await_resume() const { return handle.promise().take(); }
+            void await_resume() const {}
         };
         return Awaiter{handle_};
     }

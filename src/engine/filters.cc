@@ -109,10 +109,6 @@ void write_head(Request& request) {
     request.exchange.start_response(start);
 }
 
-async::Task<Status> settled(Status status) {
-    co_return status;
-}
-
 }  // namespace
 
 async::Task<Status> next_head(Request& request, FilterPosition from) {
@@ -121,7 +117,7 @@ async::Task<Status> next_head(Request& request, FilterPosition from) {
         const Filter& filter = *filters[i];
         if (filter.adjust_head != nullptr) {
             if (Status adjusted = filter.adjust_head(request); !adjusted) {
-                return settled(adjusted);
+                return async::Task<Status>::ready(adjusted);
             }
         } else if (filter.head != nullptr) {
             return filter.head(request, i + 1);
@@ -129,7 +125,7 @@ async::Task<Status> next_head(Request& request, FilterPosition from) {
     }
     request.response.head_sent = true;
     write_head(request);
-    return settled({});
+    return async::Task<Status>::ready(Status{});
 }
 
 async::Task<Status> next_body(Request& request, BodyChunk chunk, FilterPosition from) {

@@ -104,7 +104,7 @@ void Request::write_log(LogLevel level, std::string_view message) const {
 
 async::Task<Status> Request::send_head() {
     if (response.head_sent) {
-        co_return Status{};
+        return async::Task<Status>::ready(Status{});
     }
     if (response.status == 0) {
         response.status = 200;
@@ -113,23 +113,39 @@ async::Task<Status> Request::send_head() {
         response.status = response.forced_status;
         response.status_text = {};
     }
-    co_return co_await next_head(*this, 0);
+    return next_head(*this, 0);
 }
 
 async::Task<Status> Request::send_body(BodyChunk chunk) {
     return next_body(*this, chunk, 0);
 }
 
+namespace {
+
+async::Task<Status> send_both(Request& request, async::Task<Status> head, BodyChunk body) {
+    if (Status sent = co_await std::move(head); !sent) {
+        co_return sent;
+    }
+    co_return co_await request.send_body(body);
+}
+
+}  // namespace
+
 async::Task<Status> Request::send(int status, std::string_view content_type,
                                   std::string_view body) {
     response.status = status;
     response.content_type = content_type;
     response.content_length = static_cast<std::int64_t>(body.size());
-    if (Status sent = co_await send_head(); !sent) {
-        co_return sent;
+    const auto* part = arena().make<http::BodyPart>(http::BodyPart{.bytes = body});
+    const BodyChunk chunk{{part, 1}, {.last = true}};
+    async::Task<Status> head = send_head();
+    if (!head.is_ready()) {
+        return send_both(*this, std::move(head), chunk);
     }
-    const http::BodyPart part{.bytes = body};
-    co_return co_await send_body({{&part, 1}, {.last = true}});
+    if (Status sent = head.take_result(); !sent) {
+        return async::Task<Status>::ready(sent);
+    }
+    return send_body(chunk);
 }
 
 }  // namespace moongate::engine

@@ -46,9 +46,30 @@ private:
 
 }  // namespace
 
+namespace {
+
+// Whether there may be a control character; exact enough to skip the slow look.
+bool may_hold_control(const char* text, std::size_t bytes) {
+#if defined(__SSE2__)
+    if (bytes >= 16) {
+        unsigned hits = scan::mask(scan::controls(scan::load16(text + bytes - 16)));
+        for (std::size_t at = 0; at + 16 < bytes; at += 16) {
+            hits |= scan::mask(scan::controls(scan::load16(text + at)));
+        }
+        return hits != 0;
+    }
+#endif
+    return scan::find_control(text, text + bytes) != text + bytes;
+}
+
+}  // namespace
+
 void ByteWriter::append_value(std::string_view value) {
     char* const from = at_;
     append(value);
+    if (!may_hold_control(from, value.size())) [[likely]] {
+        return;
+    }
     for (const char* bad = scan::find_control(from, at_); bad != at_;
          bad = scan::find_control(bad + 1, at_)) {
         if (*bad == '\r' || *bad == '\n' || *bad == '\0') {

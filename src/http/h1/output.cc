@@ -71,7 +71,18 @@ Result<bool> Output::try_flush() {
 }
 
 async::Task<Status> Output::flush(Milliseconds timeout) {
+    const Result<bool> done = try_flush();
+    if (!done) {
+        return async::Task<Status>::ready(done.error());
+    }
+    return *done ? async::Task<Status>::ready(Status{}) : wait_and_flush(timeout);
+}
+
+async::Task<Status> Output::wait_and_flush(Milliseconds timeout) {
     for (;;) {
+        if (!co_await io_.writable(timeout)) {
+            co_return fail({.kind = ErrorKind::TimedOut, .detail = "client timed out"});
+        }
         const Result<bool> done = try_flush();
         if (!done) {
             co_return done.error();
@@ -79,16 +90,13 @@ async::Task<Status> Output::flush(Milliseconds timeout) {
         if (*done) {
             co_return Status{};
         }
-        if (!co_await io_.writable(timeout)) {
-            co_return fail({.kind = ErrorKind::TimedOut, .detail = "client timed out"});
-        }
     }
 }
 
 async::Task<Status> Output::write(std::string_view prefix, std::span<const BodyPart> parts,
                                   std::string_view suffix, bool hold, Milliseconds timeout) {
     if (failed_) {
-        co_return failure();
+        return async::Task<Status>::ready(failure());
     }
     std::size_t bytes = prefix.size() + suffix.size();
     bool files = false;
@@ -97,40 +105,29 @@ async::Task<Status> Output::write(std::string_view prefix, std::span<const BodyP
         files = files || part.file >= 0;
     }
     // Copying a few kilobytes is cheaper than a longer list of parts for the system.
-    const bool fits =
-        !files && buffered() + bytes <= (buffer_ ? buffer_.capacity() : Buffer::kSmall);
-    if (fits) {
-        char* to = reserve(bytes);
-        const auto put = [&to](std::string_view text) {
-            if (!text.empty()) {
-                std::memcpy(to, text.data(), text.size());
-                to += text.size();
-            }
-        };
-        put(prefix);
-        for (const BodyPart& part : parts) {
-            put(part.bytes);
-        }
-        put(suffix);
-        commit(bytes);
-        if (hold) {
-            co_return Status{};
-        }
-        const Result<bool> done = try_flush();
-        if (!done) {
-            co_return done.error();
-        }
-        if (*done) {
-            co_return Status{};
-        }
-        co_return co_await flush(timeout);
+    if (files || buffered() + bytes > (buffer_ ? buffer_.capacity() : Buffer::kSmall)) {
+        // What stands around the parts may be the caller's local data: the prefix is copied here.
+        append(prefix);
+        return send_parts(parts, suffix, timeout);
     }
-    co_return co_await send_parts(prefix, parts, suffix, timeout);
+    char* to = reserve(bytes);
+    const auto put = [&to](std::string_view text) {
+        if (!text.empty()) {
+            std::memcpy(to, text.data(), text.size());
+            to += text.size();
+        }
+    };
+    put(prefix);
+    for (const BodyPart& part : parts) {
+        put(part.bytes);
+    }
+    put(suffix);
+    commit(bytes);
+    return hold ? async::Task<Status>::ready(Status{}) : flush(timeout);
 }
 
-async::Task<Status> Output::send_parts(std::string_view prefix, std::span<const BodyPart> parts,
-                                       std::string_view suffix, Milliseconds timeout) {
-    append(prefix);
+async::Task<Status> Output::send_parts(std::span<const BodyPart> parts, std::string_view suffix,
+                                       Milliseconds timeout) {
     std::size_t next = 0;
     bool suffix_queued = suffix.empty();
     while (next < parts.size() || buffered() > 0 || !suffix_queued) {

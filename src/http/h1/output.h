@@ -25,7 +25,7 @@ public:
     void append(std::string_view text);
 
     // Buffers or sends: prefix, the parts, suffix. With `hold` everything that fits stays in the
-    // buffer.
+    // buffer. The suffix lives as long as the parts; the prefix is taken at once.
     async::Task<Status> write(std::string_view prefix, std::span<const BodyPart> parts,
                               std::string_view suffix, bool hold, Milliseconds timeout);
     // True where everything buffered was sent at once or there was nothing; false: flush() has to
@@ -39,8 +39,9 @@ public:
     bool failed() const { return failed_; }
 
 private:
-    async::Task<Status> send_parts(std::string_view prefix, std::span<const BodyPart> parts,
-                                   std::string_view suffix, Milliseconds timeout);
+    async::Task<Status> send_parts(std::span<const BodyPart> parts, std::string_view suffix,
+                                   Milliseconds timeout);
+    async::Task<Status> wait_and_flush(Milliseconds timeout);
     async::Task<Status> send_file(const BodyPart& part, Milliseconds timeout);
     Error fail(Error error);
     Error failure() const {

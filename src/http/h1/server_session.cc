@@ -84,30 +84,42 @@ async::Task<void> ServerSession::run(Milliseconds first_wait) {
     ServerExchange exchange(*this);
     ++connection_.requests;
     policy_ = ConnectionPolicy{};
-    if (!co_await read_head(exchange)) {
+    HeadScan scan;
+    if (!take_head(exchange, scan) && !co_await read_head(exchange, scan)) {
         co_return Next::Close;
     }
     co_await handler_.handle(exchange);
+    const bool simple = exchange.ended_ && exchange.keep_alive_ && exchange.body_ended_ &&
+                        exchange.promised_ <= 0 && !exchange.aborted_ && !exchange.taken_over_ &&
+                        !output_.failed() && output_.buffered() == 0;
+    if (simple) [[likely]] {
+        co_return Next::KeepAlive;
+    }
     co_return co_await finish(exchange);
 }
 
+// Takes the head if all of it is in the input, or if what is there can never become one.
+bool ServerSession::take_head(ServerExchange& exchange, HeadScan& scan) {
+    const HeadPolicy& policy = handler_.head_policy();
+    const HeadScanResult found = scan_request_head(unread_bytes(), policy.limits, scan);
+    if (found.error != HeadError::None) {
+        exchange.fail(http_status(found.error), client_log_text(found.error));
+        return true;
+    }
+    if (found.end != 0) {
+        const std::string_view head = unread_bytes().substr(0, found.end);
+        begin_ += static_cast<std::uint32_t>(found.end);
+        exchange.parse(head, policy.limits);
+        return true;
+    }
+    return false;
+}
+
 // False: nothing that could be answered came; the connection ends without a word.
-async::Task<bool> ServerSession::read_head(ServerExchange& exchange) {
-    HeadScan scan;
+async::Task<bool> ServerSession::read_head(ServerExchange& exchange, HeadScan& scan) {
     const std::uint64_t began = io_.reactor().now_ms();
     for (;;) {
         const HeadPolicy& policy = handler_.head_policy();
-        const HeadScanResult found = scan_request_head(unread_bytes(), policy.limits, scan);
-        if (found.error != HeadError::None) {
-            exchange.fail(http_status(found.error), client_log_text(found.error));
-            co_return true;
-        }
-        if (found.end != 0) {
-            const std::string_view head = unread_bytes().substr(0, found.end);
-            begin_ += found.end;
-            exchange.parse(head, policy.limits);
-            co_return true;
-        }
         if (end_ == input_.capacity()) {
             if (begin_ > 0) {
                 std::memmove(input_.data(), input_.data() + begin_, unread());
@@ -142,6 +154,9 @@ async::Task<bool> ServerSession::read_head(ServerExchange& exchange) {
         }
         if (moved < 0 && moved != Io::kWouldBlock) {
             co_return false;
+        }
+        if (moved > 0 && take_head(exchange, scan)) {
+            co_return true;
         }
     }
 }

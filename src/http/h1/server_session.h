@@ -33,7 +33,8 @@ private:
 
     // One request. The input holds at least one byte of it.
     async::Task<Next> serve_one();
-    async::Task<bool> read_head(ServerExchange& exchange);
+    bool take_head(ServerExchange& exchange, HeadScan& scan);
+    async::Task<bool> read_head(ServerExchange& exchange, HeadScan& scan);
     async::Task<Next> finish(ServerExchange& exchange);
     async::Task<void> linger();
 

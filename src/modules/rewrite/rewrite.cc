@@ -214,28 +214,55 @@ engine::Action run_script(engine::Request& request) {
     return run.action();
 }
 
-async::Task<engine::Action> run_script_waiting(engine::Request& request) {
-    const auto& settings = request.get<RewriteSettings>();
-    ScriptRun run(request, *settings.script, settings.log);
-    while (true) {
-        const ScriptRun::State state = run.run();
-        if (state == ScriptRun::State::Finished) {
-            co_return run.action();
-        }
-        if (state == ScriptRun::State::Send) {
-            const std::string_view type = request.response.content_type.empty()
-                                              ? media_type(request)
-                                              : request.response.content_type;
-            const Status sent = co_await request.send(run.status(), type, run.text());
-            // Not done(): that would go on with the next phase.
-            co_return sent ? engine::Action::finish(0) : after_send(sent);
-        }
+async::Task<Status> send_text(engine::Request& request, const ScriptRun& run) {
+    const std::string_view type =
+        request.response.content_type.empty() ? media_type(request) : request.response.content_type;
+    return request.send(run.status(), type, run.text());
+}
+
+engine::Action after_text(const Status& sent) {
+    // Not done(): that would go on with the next phase.
+    return sent ? engine::Action::finish(0) : after_send(sent);
+}
+
+async::Task<engine::Action> finish_sending(async::Task<Status> sending) {
+    co_return after_text(co_await std::move(sending));
+}
+
+// From an operation that waits to the end of the script.
+async::Task<engine::Action> go_on_waiting(engine::Request& request, ScriptRun& run) {
+    for (;;) {
         const CodeOp& code = run.waiting();
         const Result<std::string_view> value = co_await code.op.wait(request, code.op.data.get());
         if (!value) {
             co_return engine::Action::finish(500);
         }
         request.assign(code.variable, *value);
+        const ScriptRun::State state = run.run();
+        if (state == ScriptRun::State::Finished) {
+            co_return run.action();
+        }
+        if (state == ScriptRun::State::Send) {
+            co_return after_text(co_await send_text(request, run));
+        }
+    }
+}
+
+// A plain function while nothing waits: `return 200 "text"` costs no coroutine.
+async::Task<engine::Action> run_script_waiting(engine::Request& request) {
+    using Answer = async::Task<engine::Action>;
+    const auto& settings = request.get<RewriteSettings>();
+    auto* run = request.arena().make<ScriptRun>(request, *settings.script, settings.log);
+    switch (run->run()) {
+        case ScriptRun::State::Finished:
+            return Answer::ready(run->action());
+        case ScriptRun::State::Send: {
+            async::Task<Status> sending = send_text(request, *run);
+            return sending.is_ready() ? Answer::ready(after_text(sending.take_result()))
+                                      : finish_sending(std::move(sending));
+        }
+        default:
+            return go_on_waiting(request, *run);
     }
 }
 
