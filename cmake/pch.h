@@ -1,4 +1,5 @@
-// The one precompiled header: standard headers only, so that it never goes stale with the project's own code.
+// The one precompiled header: standard headers only, so that it never goes stale with the project's
+// own code.
 #pragma once
 
 #include <algorithm>

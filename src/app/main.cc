@@ -1,3 +1,4 @@
+// The program's entry: the engine with its modules, and the sub-commands, given to the application.
 #include "app/application.h"
 #include "app/http_engine.h"
 #include "app/modules.h"

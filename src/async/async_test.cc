@@ -1,3 +1,4 @@
+// Tasks, groups, events, timers, descriptors and workers. Timers are held against a sorted list.
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <unistd.h>

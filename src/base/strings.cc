@@ -1,6 +1,7 @@
 #include "base/strings.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace moongate {
 
@@ -8,7 +9,26 @@ bool equals_ignore_case(std::string_view a, std::string_view b) {
     if (a.size() != b.size()) {
         return false;
     }
-    for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t i = 0;
+    for (; i + 8 <= a.size(); i += 8) {
+        std::uint64_t x = 0;
+        std::uint64_t y = 0;
+        std::memcpy(&x, a.data() + i, 8);
+        std::memcpy(&y, b.data() + i, 8);
+        if (x == y) {
+            continue;
+        }
+        // Texts that differ in more than the bit that tells upper from lower case are different.
+        if (((x ^ y) & ~std::uint64_t{0x2020202020202020}) != 0) {
+            return false;
+        }
+        for (std::size_t j = i; j < i + 8; ++j) {
+            if (ascii_lower(a[j]) != ascii_lower(b[j])) {
+                return false;
+            }
+        }
+    }
+    for (; i < a.size(); ++i) {
         if (ascii_lower(a[i]) != ascii_lower(b[i])) {
             return false;
         }

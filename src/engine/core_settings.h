@@ -17,8 +17,8 @@
 #include "base/strings.h"
 #include "conf/compiled_string.h"
 #include "conf/directive.h"
-#include "http/server_handler.h"
 #include "conf/regex.h"
+#include "http/server_handler.h"
 
 namespace moongate::engine {
 
@@ -33,7 +33,8 @@ struct CoreServerSettings {
     bool underscores_in_headers = false;
     std::size_t connection_pool_size = 512;
     std::size_t request_pool_size = 4096;
-    http::HeadPolicy head_policy;  // the above as sessions take them; derived when the level is complete
+    http::HeadPolicy
+        head_policy;  // the above as sessions take them; derived when the level is complete
     std::vector<conf::CompiledString> client_body_early_read;
 };
 

@@ -1,3 +1,4 @@
+// The core variables, computed for requests on a made-up exchange.
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 

@@ -41,8 +41,8 @@ public:
     Status start(std::shared_ptr<const Snapshot> snapshot, std::vector<AcceptSocket> sockets);
     // Sockets that are no longer in the list are not accepted from any more when this returns.
     void serve(std::shared_ptr<const Snapshot> snapshot, std::vector<AcceptSocket> sockets);
-    // Stops accepting before it returns, lets requests finish, and ends. `finished` is called on a worker's thread
-    // when the last one is done. A `limit` above zero bounds the wait.
+    // Stops accepting before it returns, lets requests finish, and ends. `finished` is called on a
+    // worker's thread when the last one is done. A `limit` above zero bounds the wait.
     void quit(Milliseconds limit, std::function<void()> finished);
     // Runs `call` on every worker and returns when all have. Not after quit().
     void on_each(const std::function<void(WorkerState&)>& call);

@@ -1,3 +1,4 @@
+// Finding the end of a head in a stream: see h1_parser.h.
 #include <algorithm>
 #include <cstring>
 

@@ -1,3 +1,4 @@
+// The directives of the proxy module: what a location says about how it is proxied. See proxy_module.h.
 #include <fmt/format.h>
 
 #include <algorithm>
