@@ -252,6 +252,13 @@ std::unique_ptr<HttpEngine::Loaded> HttpEngine::compile(const LoadRequest& reque
     if (!snapshot) {
         return refuse(snapshot.error());
     }
+    for (const engine::ListenSocket& socket : (*snapshot)->sockets()) {
+        if (socket.bound->options.proxy_protocol) {
+            return refuse(conf::ConfError::unplaced(
+                fmt::format("the \"proxy_protocol\" parameter of \"listen {}\" is not built yet",
+                            socket.bound->text)));
+        }
+    }
     loaded->snapshot_ = std::move(*snapshot);
     loaded->describe();
     return loaded;

@@ -233,6 +233,11 @@ void Supervisor::engine_exited(EngineHandle& engine, int wait_status) {
         log().print(LogLevel::Alert, 0,
                     "worker process {} exited with fatal code {} and cannot be respawned",
                     engine.pid, kFatalExit);
+        if (!served_) {
+            // nginx refuses such a configuration (a failing init_by_lua) before it starts anything.
+            exit_code_ = 1;
+            mode_ = Mode::Quitting;
+        }
         return;
     }
     const std::uint64_t lifetime = now_ms() - engine.started_ms;
@@ -403,6 +408,7 @@ void Supervisor::read_engine(EngineHandle& engine) {
         const std::string_view body = message->body;
         if (body == protocol::kReady) {
             engine.ready = true;
+            served_ = true;
             for (const auto& other : engines_) {
                 if (other->superseded) {
                     retire(*other);

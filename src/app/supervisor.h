@@ -101,6 +101,7 @@ private:
     std::uint64_t next_sequence_ = 1;
     pid_t new_binary_ = 0;
     bool not_accepting_ = false;
+    bool served_ = false;  // some engine has been ready
     int exit_code_ = 0;
 };
 

@@ -105,6 +105,9 @@ Applied apply_disable_symlinks(Compiler& compiler, const Statement& statement, F
     if (from && *mode == DisableSymlinks::Off) {
         return reject("\"from=\" cannot be used with \"off\" parameter");
     }
+    if (*mode != DisableSymlinks::Off) {
+        return reject("\"disable_symlinks\" other than \"off\" is not built yet");
+    }
     if (!from) {
         settings.disable_symlinks_from = {};
     }

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 
 #include "base/clock.h"
+#include "conf/values.h"
 #include "engine/core_settings.h"
 #include "engine/location.h"
 #include "engine/request.h"
@@ -11,6 +12,8 @@
 
 namespace moongate::engine {
 namespace {
+
+using http::BodyPart;
 
 constexpr std::string_view kServerName = "moongate/0.1.0";
 constexpr std::string_view kServerNameBare = "moongate";
@@ -109,6 +112,61 @@ void write_head(Request& request) {
     request.exchange.start_response(start);
 }
 
+// Bytes a second that this response may be sent with; 0: no limit.
+std::uint64_t rate_of(Request& request, const CoreLocationSettings& core) {
+    if (request.limit_rate >= 0) {
+        return static_cast<std::uint64_t>(request.limit_rate);
+    }
+    return core.limit_rate ? conf::parse_size(core.limit_rate.evaluate(request)).value_or(0) : 0;
+}
+
+BodyPart take_piece(BodyPart& part, std::size_t bytes) {
+    BodyPart piece = part;
+    if (part.file >= 0) {
+        piece.file_size = bytes;
+        part.offset += static_cast<off_t>(bytes);
+        part.file_size -= bytes;
+    } else {
+        piece.bytes = part.bytes.substr(0, bytes);
+        part.bytes.remove_prefix(bytes);
+    }
+    return piece;
+}
+
+// limit_rate: sends what the time since the request's start allows, then waits until more is
+// allowed.
+async::Task<Status> write_limited(Request& request, BodyChunk chunk, std::uint64_t rate) {
+    const auto& core = request.get<CoreLocationSettings>();
+    const std::uint64_t free_bytes =
+        core.limit_rate_after
+            ? conf::parse_size(core.limit_rate_after.evaluate(request)).value_or(0)
+            : 0;
+    for (std::size_t i = 0; i < chunk.parts.size(); ++i) {
+        BodyPart part = chunk.parts[i];
+        while (part.size() > 0) {
+            const std::uint64_t seconds =
+                (Clock::current().monotonic_ms() - request.start_mono_ms) / 1000 + 1;
+            const std::uint64_t allowed = rate * seconds + free_bytes;
+            const std::uint64_t sent = request.exchange.body_bytes_sent();
+            if (sent >= allowed) {
+                co_await async::sleep(request.reactor(),
+                                      Milliseconds((sent - allowed) * 1000 / rate + 1));
+                continue;
+            }
+            const BodyPart piece = take_piece(
+                part,
+                static_cast<std::size_t>(std::min<std::uint64_t>(part.size(), allowed - sent)));
+            const bool last = chunk.flags.last && part.size() == 0 && i + 1 == chunk.parts.size();
+            const Status written = co_await request.exchange.write(
+                {&piece, 1}, {.flush = true, .last = last}, core.send_timeout);
+            if (!written || last) {
+                co_return written;
+            }
+        }
+    }
+    co_return co_await request.exchange.write({}, chunk.flags, core.send_timeout);
+}
+
 }  // namespace
 
 async::Task<Status> next_head(Request& request, FilterPosition from) {
@@ -138,8 +196,13 @@ async::Task<Status> next_body(Request& request, BodyChunk chunk, FilterPosition 
     if (chunk.flags.last) {
         request.response.ended = true;
     }
-    return request.exchange.write(chunk.parts, chunk.flags,
-                                  request.get<CoreLocationSettings>().send_timeout);
+    const auto& core = request.get<CoreLocationSettings>();
+    if (request.limit_rate > 0 || (core.limit_rate && request.limit_rate != 0)) [[unlikely]] {
+        if (const std::uint64_t rate = rate_of(request, core); rate > 0) {
+            return write_limited(request, chunk, rate);
+        }
+    }
+    return request.exchange.write(chunk.parts, chunk.flags, core.send_timeout);
 }
 
 }  // namespace moongate::engine

@@ -75,6 +75,13 @@ void Request::clear_response() {
     response.headers.bind(arena());
 }
 
+std::string Request::one_line(std::string message) {
+    for (std::size_t at = 0; (at = message.find('\n', at)) != std::string::npos; at += 4) {
+        message.replace(at, 1, "\\x0A");
+    }
+    return message;
+}
+
 void Request::write_log(LogLevel level, std::string_view message) const {
     std::string line(message);
     const auto to = std::back_inserter(line);

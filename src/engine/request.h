@@ -119,9 +119,12 @@ public:
     template <class... Args>
     void log_error(LogLevel level, fmt::format_string<Args...> format, Args&&... args) const {
         if (log().enabled(level)) {
-            write_log(level, fmt::format(format, std::forward<Args>(args)...));
+            write_log(level, one_line(fmt::format(format, std::forward<Args>(args)...)));
         }
     }
+    // With line ends as \x0A: what came from a peer must not begin a log line of its own.
+    static std::string one_line(std::string message);
+    // As log_error() for text that may have several lines (Lua's tracebacks).
     // Appends ", client: …, server: …, request: …, upstream: …, host: …, referrer: …" as nginx
     // does.
     void write_log(LogLevel level, std::string_view message) const;

@@ -218,9 +218,14 @@ MOONGATE_FFI int ngx_http_lua_ffi_req_get_uri_args(Context* context, unsigned ch
         if (key.len == 0) {
             continue;
         }
-        out[n].key = key;
-        out[n].value = equals == std::string_view::npos ? FfiStr{-1, nullptr}
-                                                        : decode(pair.substr(equals + 1));
+        FfiTableElt element;
+        element.key = key;
+        element.value = equals == std::string_view::npos ? FfiStr{-1, nullptr}
+                                                         : decode(pair.substr(equals + 1));
+        // resty.core places the elements right behind the text, at any address.
+        std::memcpy(static_cast<void*>(reinterpret_cast<char*>(out) +
+                                       sizeof element * static_cast<std::size_t>(n)),
+                    &element, sizeof element);
         ++n;
     }
     return n;

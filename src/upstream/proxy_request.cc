@@ -62,7 +62,9 @@ std::string_view ProxyProtocol::map_uri() {
     }
     const bool quoted =
         request_.internal || request_.exchange.head().path.find('%') != std::string_view::npos;
-    return map_proxy_uri(vars_.uri, vars_.location, request_.uri, request_.args, quoted,
+    // After `rewrite ... break` the URI no longer is what the location matched: it goes as it is.
+    const std::string_view replacement = request_.valid_location ? vars_.uri : std::string_view();
+    return map_proxy_uri(replacement, vars_.location, request_.uri, request_.args, quoted,
                          request_.arena());
 }
 

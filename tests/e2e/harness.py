@@ -207,7 +207,10 @@ class Gateway:
 
     def write_config(self, config):
         self.config = config
-        (self.prefix / "conf/nginx.conf").write_text(config)
+        # In one step: a server that reloads meanwhile sees the old file or the new one.
+        written = self.prefix / "conf/nginx.conf.new"
+        written.write_text(config)
+        written.rename(self.prefix / "conf/nginx.conf")
 
     def command(self, *arguments):
         """The command line that starts this server; what the configuration leaves out is given with -g."""

@@ -135,7 +135,6 @@ def test_the_error_log_takes_no_terminal_controls(moongate):
 
 
 @pytest.mark.moongate_only
-@pytest.mark.xfail(strict=True, reason="a decoded %0a in a file name still begins a line of the error log, as in nginx")
 def test_the_error_log_stays_one_line_a_message(moongate):
     gateway = moongate(server="root html;")
     get(gateway, b"/missing%0afake")

@@ -247,3 +247,24 @@ def test_half_closed_client_gets_its_answer(moongate, upstream):
     gateway = moongate(server="location /r { return 200 fine; }" + ECHO, upstream=server.port)
     answer, _ = exchange(gateway, b"GET /r HTTP/1.1\r\nHost: a\r\n\r\n", close=True)
     assert answer.endswith(b"fine")
+
+
+def test_limit_rate_spreads_a_file_over_time(moongate):
+    gateway = moongate(server="root html; limit_rate 40k;", files={"html/big": "x" * 60000})
+    began = time.monotonic()
+    answer = gateway.get("/big")
+    lasted = time.monotonic() - began
+    assert len(answer.body) == 60000
+    assert 0.3 < lasted < 3
+
+
+@pytest.mark.moongate_only
+@pytest.mark.parametrize("server, words", [
+    ("listen 127.0.0.1:%PORT% proxy_protocol;", "proxy_protocol"),
+    ("listen 127.0.0.1:%PORT%; disable_symlinks on;", "disable_symlinks"),
+])
+def test_what_would_be_unsafe_to_ignore_is_refused(moongate, server, words):
+    gateway = moongate("events {} http { server { " + server + " } }", start=False)
+    ended = gateway.run("-t")
+    assert ended.returncode == 1
+    assert words in ended.stderr and "not built yet" in ended.stderr

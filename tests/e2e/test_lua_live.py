@@ -62,3 +62,13 @@ def test_memory_stays_flat_over_reloads(moongate):
     before = engine_kilobytes()
     reload_times(80)
     assert engine_kilobytes() < before * 1.15 + 1024
+
+
+def test_a_failing_init_by_lua_refuses_to_start(moongate):
+    gateway = moongate("events {} http { init_by_lua_block { error('no good') } "
+                       "server { listen 127.0.0.1:%PORT%; } }", start=False)
+    ended = gateway.run()
+    assert ended.returncode == 1
+    gateway.allow("[emerg]")
+    gateway.allow("[alert]")
+    assert "no good" in ended.stdout + ended.stderr + gateway.error_log()

@@ -90,6 +90,9 @@ std::optional<State> ScriptRun::execute(const RewriteOp& op) {
     request_.internal = true;
     request_.valid_unparsed_uri = false;
     request_.uri_changed = op.then != RewriteOp::Then::Break;
+    if (op.then == RewriteOp::Then::Break) {
+        request_.valid_location = false;
+    }
     quote_ = false;
     return op.then == RewriteOp::Then::Redirect ? redirect(op) : change_uri(op);
 }
