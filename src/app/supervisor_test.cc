@@ -460,14 +460,10 @@ TEST_F(SupervisorTest, SecondUpgradeIsIgnoredWhileTheFirstIsUnderWay) {
     EXPECT_TRUE(exits(pid));
 }
 
-TEST_F(SupervisorTest, FatalExitIsNotRepeated) {
+TEST_F(SupervisorTest, AFatalExitBeforeAnythingWasServedEndsTheProgram) {
     const pid_t pid = start("text one\nexit 2");
     EXPECT_TRUE(logged("exited with fatal code 2 and cannot be respawned"));
-    configure("text two");
-    send_signal(pid, SIGHUP);
-    EXPECT_TRUE(serves("two"));
-    send_signal(pid, SIGTERM);
-    EXPECT_TRUE(exits(pid));
+    EXPECT_TRUE(exits(pid, 1));
 }
 
 TEST_F(SupervisorTest, EngineThatKeepsDyingIsNotRestartedInALoop) {

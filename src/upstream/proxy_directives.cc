@@ -1,4 +1,5 @@
-// The directives of the proxy module: what a location says about how it is proxied. See proxy_module.h.
+// The directives of the proxy module: what a location says about how it is proxied. See
+// proxy_module.h.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -191,9 +191,12 @@ def test_usr1_opens_the_logs_again(moongate):
 def test_a_killed_engine_is_replaced_and_no_connection_refused(moongate):
     gateway = moongate(server=FINE)
     gateway.allow("exited on signal 9")
-    engine = [int(pid) for path in pathlib.Path(f"/proc/{gateway.pid}/task").glob("*/children")
-              for pid in path.read_text().split()]
-    assert engine, "the supervisor has no child"
-    os.kill(engine[0], signal.SIGKILL)
+    def children():
+        return [int(pid) for path in pathlib.Path(f"/proc/{gateway.pid}/task").glob("*/children")
+                for pid in path.read_text().split()]
+
+    # The port answers as soon as the supervisor listens, which may be before it has forked.
+    harness.eventually(children)
+    os.kill(children()[0], signal.SIGKILL)
     # The listener never closed: this connection is accepted by the new engine.
     assert gateway.get("/").text == "fine"
