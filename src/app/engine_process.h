@@ -85,6 +85,9 @@ struct ProcessConfig {
     std::optional<std::uint64_t> core_bytes_limit;
     int priority = 0;
     std::string working_directory;  // empty: unchanged
+    // What the worker threads are: a running engine cannot change their number or their CPUs.
+    unsigned workers = 1;
+    std::vector<std::vector<unsigned>> worker_cpus;  // empty: no affinity
     std::optional<std::chrono::milliseconds> shutdown_timeout;
     Log log;  // the main context's error_log, already open
     // One of the main error logs is standard error: nothing is echoed there a second time.

@@ -154,6 +154,13 @@ public:
         }
         process_.priority = main.priority;
         process_.working_directory = main.working_directory;
+        process_.workers = workers;
+        for (unsigned n = 0; n < workers; ++n) {
+            auto cpus = main.cpus_of_worker(n);
+            if (!cpus.empty()) {
+                process_.worker_cpus.push_back(std::move(cpus));
+            }
+        }
         if (main.shutdown_timeout > Milliseconds::zero()) {
             process_.shutdown_timeout = main.shutdown_timeout;
         }
@@ -316,13 +323,8 @@ private:
     static engine::WorkersOptions options(const Loaded& first) {
         const auto& main = first.snapshot_->main().get<MainSettings>();
         engine::WorkersOptions options;
-        options.count = static_cast<int>(main.worker_processes);
-        for (int i = 0; i < options.count; ++i) {
-            auto cpus = main.cpus_of_worker(static_cast<unsigned>(i));
-            if (!cpus.empty()) {
-                options.cpus.push_back(std::move(cpus));
-            }
-        }
+        options.count = static_cast<int>(first.process_.workers);
+        options.cpus = first.process_.worker_cpus;
         options.max_connections = static_cast<std::size_t>(
             first.snapshot_->main().get<engine::EventSettings>().worker_connections);
         options.log = *main.error_log;

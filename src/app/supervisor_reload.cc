@@ -21,7 +21,8 @@ bool needs_new_process(const ProcessConfig& from, const ProcessConfig& to) {
     return from.account != to.account || from.environment != to.environment ||
            from.open_files_limit != to.open_files_limit ||
            from.core_bytes_limit != to.core_bytes_limit || from.priority != to.priority ||
-           from.working_directory != to.working_directory;
+           from.working_directory != to.working_directory || from.workers != to.workers ||
+           from.worker_cpus != to.worker_cpus;
 }
 
 }  // namespace

@@ -408,3 +408,19 @@ def test_t_names_what_is_broken(moongate, name):
     assert done.returncode == 1, done
     assert re.search(r"\[(emerg|crit)\]", done.stderr) and re.search(message, done.stderr), done.stderr
     assert re.search(r"configuration file [^ ]*nginx.conf test failed", done.stderr), done.stderr
+
+
+@pytest.mark.moongate_only
+def test_a_changed_number_of_workers_takes_effect_with_a_reload(moongate):
+    text = ("worker_processes %s; events {} http { server { listen 127.0.0.1:%%PORT%%; location / { "
+            "content_by_lua_block { ngx.print(ngx.worker.count()) } } } }")
+    gateway = moongate(text % 1)
+    assert gateway.get("/").text == "1"
+    with Load(gateway.port, 2, reopen=True) as load:
+        path = gateway.prefix / "conf/nginx.conf"
+        changed = path.with_suffix(".new")
+        changed.write_text(path.read_text().replace("worker_processes 1;", "worker_processes 3;"))
+        os.replace(changed, path)
+        gateway.send_signal(signal.SIGHUP)
+        harness.eventually(lambda: gateway.get("/").text == "3", what="three workers answer")
+    assert load.failures == []
