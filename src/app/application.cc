@@ -123,6 +123,9 @@ int serve(std::span<char* const> arguments, Engine& engine, LoadRequest request,
           std::unique_ptr<Configuration> configuration, Inherited inherited) {
     const ProcessConfig& config = configuration->process();
     const Log log = config.log_on_stderr ? config.log : with_stderr_echo(config.log);
+    // Before the first client can see an open port: a HUP sent on that sign waits for the
+    // supervisor instead of ending the program.
+    block_supervisor_signals();
     auto listeners = open_listeners(config.listen, inherited.listeners, log);
     Clock::current().update();
     if (!listeners) {
@@ -132,7 +135,6 @@ int serve(std::span<char* const> arguments, Engine& engine, LoadRequest request,
     configure_listeners(*listeners, config.listen, log);
     log_system(config.log);
 
-    block_supervisor_signals();
     const pid_t parent = ::getppid();
     const bool detach = config.daemon && !inherited.present;
     if (detach && !become_daemon(log)) {
