@@ -380,3 +380,11 @@ def test_configuration_errors(moongate, server, message):
     gateway = moongate(server=server, start=False)
     result = gateway.run("-t")
     assert result.returncode == 1 and message in result.stderr
+
+
+def test_a_uri_rewritten_with_break_goes_as_it_is(moongate, upstream):
+    peer = upstream(harness.answer("ok"))
+    gateway = moongate(server="location /a/ { rewrite ^/a/(.*)$ /a/new/$1 break; "
+                              "proxy_pass http://127.0.0.1:%PEER%/x/; }", PEER=peer.port)
+    assert gateway.get("/a/b").status == 200
+    assert peer.requests[0].target == "/a/new/b"
