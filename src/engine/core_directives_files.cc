@@ -60,6 +60,12 @@ Applied apply_aio(Compiler&, const Statement& statement, Files& settings) {
     return {};
 }
 
+// Files that name a folder for a protocol which is not spoken yet are read all the same: generators
+// of configuration and test suites write these lines into every file.
+Applied ignore_path(Compiler&, const Statement&, Files&) {
+    return {};
+}
+
 Applied apply_directio(Compiler&, const Statement& statement, Files& settings) {
     if (statement.arg(1) == "off") {
         settings.directio = -1;
@@ -209,6 +215,15 @@ constexpr conf::Directive kRows[] = {
     conf::custom<apply_gzip_disable>("gzip_disable", kHttpLevels, conf::kOneOrMore, "",
                                      "User agents whose responses are not compressed.")
         .syntax("regex ..."),
+    conf::custom<ignore_path>("fastcgi_temp_path", kHttpLevels, conf::kTake1234, "",
+                              "Accepted for compatibility: this protocol is not spoken yet.")
+        .syntax("path [level1 [level2 [level3]]]"),
+    conf::custom<ignore_path>("scgi_temp_path", kHttpLevels, conf::kTake1234, "",
+                              "Accepted for compatibility: this protocol is not spoken yet.")
+        .syntax("path [level1 [level2 [level3]]]"),
+    conf::custom<ignore_path>("uwsgi_temp_path", kHttpLevels, conf::kTake1234, "",
+                              "Accepted for compatibility: this protocol is not spoken yet.")
+        .syntax("path [level1 [level2 [level3]]]"),
     conf::custom<apply_resolver>("resolver", kHttpLevels, conf::kOneOrMore, "",
                                  "The name servers for names that are only known at run time.")
         .syntax("address ... [valid=time] [ipv4=on|off] [ipv6=on|off]")
