@@ -3,12 +3,14 @@
 #include "engine/core_module.h"
 #include "lua/module.h"
 #include "modules/access.h"
+#include "modules/encrypted_session/encrypted_session.h"
 #include "modules/headers.h"
 #include "modules/log/log.h"
 #include "modules/map.h"
 #include "modules/not_modified.h"
 #include "modules/range.h"
 #include "modules/rewrite/rewrite.h"
+#include "modules/set_misc/set_misc.h"
 #include "modules/static_files.h"
 #include "upstream/proxy_module.h"
 #include "upstream/upstream_module.h"
@@ -20,12 +22,13 @@ namespace {
 // before access_by_lua, log_by_lua before access_log. Response filters likewise: conditions and
 // ranges see a file's response first, Lua sees what add_header has not touched yet, as in nginx.
 constexpr const engine::Module* kModules[] = {
-    &engine::main_module,          &engine::events_module,  &engine::core_module,
-    &upstream::upstream_module,    &upstream::proxy_module, &modules::map_module,
-    &modules::rewrite_module,      &modules::access_module, &modules::try_files_module,
-    &modules::index_module,        &modules::static_module, &modules::not_modified_module,
-    &modules::range_body_module,   &lua::lua_module,        &modules::headers_module,
-    &modules::range_header_module, &modules::log_module,
+    &engine::main_module,       &engine::events_module,        &engine::core_module,
+    &upstream::upstream_module, &upstream::proxy_module,       &modules::map_module,
+    &modules::rewrite_module,   &modules::set_misc_module,     &modules::encrypted_session_module,
+    &modules::access_module,    &modules::try_files_module,    &modules::index_module,
+    &modules::static_module,    &modules::not_modified_module, &modules::range_body_module,
+    &lua::lua_module,           &modules::headers_module,      &modules::range_header_module,
+    &modules::log_module,
 };
 
 }  // namespace

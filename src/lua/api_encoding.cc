@@ -3,10 +3,10 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
+#include "base/base64.h"
 #include "base/strings.h"
 #include "http/uri.h"
 #include "lua/api.h"
-#include "lua/base64.h"
 #include "lua/context.h"
 #include "lua/uri_component.h"
 

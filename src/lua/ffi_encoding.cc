@@ -2,12 +2,15 @@
 // hash, utils; ngx/base64).
 #include <openssl/evp.h>
 
+#include "base/base64.h"
 #include "http/uri.h"
-#include "lua/base64.h"
 #include "lua/ffi.h"
 #include "lua/uri_component.h"
 
 using namespace moongate::lua;
+using moongate::Base64;
+using moongate::base64_decode;
+using moongate::base64_encode;
 using moongate::http::EscapeType;
 
 namespace moongate::lua {

@@ -7,11 +7,10 @@
 
 #include "engine/request.h"
 #include "engine/worker_state.h"
-#include "http/uri.h"
 #include "lua/api.h"
-#include "lua/base64.h"
 #include "lua/context.h"
 #include "lua/ffi.h"
+#include "modules/set_function.h"
 
 using namespace moongate::lua;
 
@@ -128,59 +127,31 @@ MOONGATE_FFI int ngx_http_lua_ffi_get_conf_env(const unsigned char* name, unsign
     return kFfiOk;
 }
 
-// ndk.set_var.NAME: the functions of set-misc that need no further module.
-namespace {
-
-using SetFunction = std::string (*)(std::string_view);
-
-std::string escape_uri(std::string_view text) {
-    return moongate::http::escape_uri(text, moongate::http::EscapeType::UriComponent);
-}
-std::string unescape_uri(std::string_view text) {
-    return moongate::http::unescape_form(text);
-}
-
-struct NdkFunction {
-    std::string_view name;
-    SetFunction call;
-};
-constexpr NdkFunction kNdkFunctions[] = {
-    {"set_escape_uri", escape_uri},
-    {"set_unescape_uri", unescape_uri},
-    {"set_encode_base64",
-     [](std::string_view text) {
-         std::string out((text.size() + 2) / 3 * 4, '\0');
-         out.resize(base64_encode(text, out.data(), Base64::Standard, true));
-         return out;
-     }},
-    {"set_decode_base64",
-     [](std::string_view text) {
-         std::string out(base64_decoded_size(text.size()), '\0');
-         out.resize(base64_decode(text, out.data(), Base64::Standard).value_or(0));
-         return out;
-     }},
-};
-
-}  // namespace
-
+// ndk.set_var.NAME: the set functions of one value or none.
 MOONGATE_FFI int ngx_http_lua_ffi_ndk_lookup_directive(const unsigned char* name, std::size_t size,
                                                        void** function) {
-    const std::string_view wanted(reinterpret_cast<const char*>(name), size);
-    for (const NdkFunction& known : kNdkFunctions) {
-        if (known.name == wanted) {
-            *function = reinterpret_cast<void*>(known.call);
-            return kFfiOk;
-        }
+    const auto* found =
+        moongate::modules::find_set_function({reinterpret_cast<const char*>(name), size});
+    if (found == nullptr || found->values > 1) {
+        return kFfiDeclined;
     }
-    return kFfiDeclined;
+    *function = const_cast<moongate::modules::SetFunction*>(found);
+    return kFfiOk;
 }
 
 MOONGATE_FFI int ngx_http_lua_ffi_ndk_set_var_get(Context* context, void* function,
                                                   const unsigned char* argument, std::size_t size,
                                                   FfiStr* value) {
-    const std::string result =
-        reinterpret_cast<SetFunction>(function)({reinterpret_cast<const char*>(argument), size});
-    const std::string_view kept = context->arena.copy(result);
-    *value = {static_cast<int>(kept.size()), reinterpret_cast<const unsigned char*>(kept.data())};
+    if (context->request == nullptr) {
+        return kFfiBadContext;
+    }
+    const std::string_view text(reinterpret_cast<const char*>(argument), size);
+    const auto result = static_cast<const moongate::modules::SetFunction*>(function)->call(
+        *context->request, {&text, 1}, nullptr);
+    if (!result) {
+        return kFfiError;
+    }
+    *value = {static_cast<int>(result->size()),
+              reinterpret_cast<const unsigned char*>(result->data())};
     return kFfiOk;
 }

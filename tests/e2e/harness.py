@@ -19,7 +19,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("MOONGATE_BINARY") or ROOT / "build/release/moongate").absolute()
 # Debian's nginx with ngx_lua: what Moongate is compared with.
 IS_REFERENCE = BINARY.name == "nginx"
-REFERENCE_MODULES = ("ndk_http_module", "ngx_http_echo_module", "ngx_http_lua_module")
+REFERENCE_MODULES = ("ndk_http_module", "ngx_http_echo_module", "ngx_http_lua_module",
+                     "ngx_http_headers_more_filter_module", "ngx_http_set_misc_module")
 # How long anything may take before the test fails. A sanitizer build on a busy machine is slow, not wrong.
 TIMEOUT = 10.0
 

@@ -235,7 +235,10 @@ async::Task<engine::Action> go_on_waiting(engine::Request& request, ScriptRun& r
         const CodeOp& code = run.waiting();
         const Result<std::string_view> value = co_await code.op.wait(request, code.op.data.get());
         if (!value) {
-            co_return engine::Action::finish(500);
+            const Error& error = value.error();
+            const bool status =
+                error.side == ErrorSide::Client && error.code >= 400 && error.code < 600;
+            co_return engine::Action::finish(status ? error.code : 500);
         }
         request.assign(code.variable, *value);
         const ScriptRun::State state = run.run();
@@ -336,6 +339,28 @@ Applied rewrite_append_set(Compiler& compiler, int variable, ValueOp op) {
     Script& script = current_script(compiler);
     script.may_wait = script.may_wait || op.wait != nullptr;
     script.instructions.emplace_back(CodeOp{variable, std::move(op)});
+    return {};
+}
+
+Applied rewrite_append_call(Compiler& compiler, std::string_view dollar_name,
+                            std::span<const std::string_view> texts, SetCall call,
+                            std::shared_ptr<const void> data) {
+    if (texts.size() > CallOp::kMostValues) {
+        return conf::reject("too many values");
+    }
+    auto variable = rewrite_define(compiler, dollar_name);
+    if (!variable) {
+        return std::unexpected(std::move(variable.error()));
+    }
+    CallOp op{.variable = *variable, .values = {}, .call = call, .data = std::move(data)};
+    for (const std::string_view text : texts) {
+        auto value = ScriptValue::compile(compiler, text);
+        if (!value) {
+            return std::unexpected(std::move(value.error()));
+        }
+        op.values.push_back(std::move(*value));
+    }
+    current_script(compiler).instructions.emplace_back(std::move(op));
     return {};
 }
 

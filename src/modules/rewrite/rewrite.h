@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string_view>
 
 #include "async/task.h"
@@ -26,9 +27,16 @@ struct RewriteSettings {
     bool warn_uninitialized = true;
 };
 
+// Computes a variable's value from texts that are evaluated at this place of the script. The value
+// must live as long as the request's arena. An error ends the request with 500; whoever returns it
+// has logged why.
+using SetCall = Result<std::string_view> (*)(engine::Request& request,
+                                             std::span<const std::string_view> values,
+                                             const void* data);
+
 // Computes a variable's value. Exactly one of `run` and `wait` is set; both get data.get(). The
-// value must live as long as the request's arena. An error ends the request with 500; whoever
-// returns it has logged why.
+// value must live as long as the request's arena. An error ends the request, with its code where
+// that is a status of the client's side, else with 500; whoever returns it has logged why.
 struct ValueOp {
     Result<std::string_view> (*run)(engine::Request& request, void* data) = nullptr;
     async::Task<Result<std::string_view>> (*wait)(engine::Request& request, void* data) = nullptr;
@@ -43,5 +51,10 @@ conf::Expected<int> rewrite_define(conf::Compiler& compiler, std::string_view do
 // directive's apply function (pass 1); inside `if`, the directive's name must begin with
 // "set_by_lua" so that the enclosing script knows in time that it may wait.
 conf::Applied rewrite_append_set(conf::Compiler& compiler, int variable, ValueOp op);
+
+// Appends `$variable = call(texts)`; captures in the texts are escaped as `set` does it.
+conf::Applied rewrite_append_call(conf::Compiler& compiler, std::string_view dollar_name,
+                                  std::span<const std::string_view> texts, SetCall call,
+                                  std::shared_ptr<const void> data = nullptr);
 
 }  // namespace moongate::modules

@@ -63,6 +63,20 @@ std::optional<State> ScriptRun::execute(const CodeOp& op) {
     return std::nullopt;
 }
 
+std::optional<State> ScriptRun::execute(const CallOp& op) {
+    std::string_view values[CallOp::kMostValues];
+    std::size_t count = 0;
+    for (const ScriptValue& value : op.values) {
+        values[count++] = value.evaluate(request_, quote_);
+    }
+    const Result<std::string_view> result = op.call(request_, {values, count}, op.data.get());
+    if (!result) {
+        return finish(engine::Action::finish(500));
+    }
+    request_.assign(op.variable, *result);
+    return std::nullopt;
+}
+
 std::optional<State> ScriptRun::execute(const IfOp& op) {
     switch (op.condition.evaluate(request_, quote_, log_matches_)) {
         case Condition::Result::Failed:

@@ -31,6 +31,14 @@ struct CodeOp {
     ValueOp op;
 };
 
+struct CallOp {
+    static constexpr std::size_t kMostValues = 4;
+    int variable = -1;
+    std::vector<ScriptValue> values;  // at most kMostValues
+    SetCall call = nullptr;
+    std::shared_ptr<const void> data;
+};
+
 struct IfBody;
 struct IfOp {
     Condition condition;
@@ -57,7 +65,7 @@ struct ReturnOp {
 
 struct BreakOp {};
 
-using Instruction = std::variant<SetOp, CodeOp, IfOp, RewriteOp, ReturnOp, BreakOp>;
+using Instruction = std::variant<SetOp, CodeOp, CallOp, IfOp, RewriteOp, ReturnOp, BreakOp>;
 
 struct Script {
     // The location (or server's outer location) it belongs to: inherited settings name it too.
@@ -101,6 +109,7 @@ private:
     // Nothing: go on with the next instruction.
     std::optional<State> execute(const SetOp& op);
     std::optional<State> execute(const CodeOp& op);
+    std::optional<State> execute(const CallOp& op);
     std::optional<State> execute(const IfOp& op);
     std::optional<State> execute(const RewriteOp& op);
     std::optional<State> execute(const ReturnOp& op);

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string_view>
 
-namespace moongate::lua {
+namespace moongate {
 
 enum class Base64 : unsigned char { Standard, Url };
 
@@ -18,4 +18,4 @@ std::size_t base64_encode(std::string_view bytes, char* to, Base64 alphabet, boo
 // The number of bytes written; nothing where `text` is not Base64. Stops at the first '='.
 std::optional<std::size_t> base64_decode(std::string_view text, char* to, Base64 alphabet);
 
-}  // namespace moongate::lua
+}  // namespace moongate

@@ -1,9 +1,9 @@
-#include "lua/base64.h"
+#include "base/base64.h"
 
 #include <array>
 #include <cstdint>
 
-namespace moongate::lua {
+namespace moongate {
 namespace {
 
 constexpr char kStandard[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -85,4 +85,4 @@ std::optional<std::size_t> base64_decode(std::string_view text, char* to, Base64
     return static_cast<std::size_t>(to - start);
 }
 
-}  // namespace moongate::lua
+}  // namespace moongate
