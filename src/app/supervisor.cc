@@ -187,7 +187,11 @@ void Supervisor::handle_signal(const Signal& signal) {
 void Supervisor::reap_children() {
     for (;;) {
         int status = 0;
-        const pid_t pid = ::waitpid(-1, &status, WNOHANG);
+        // In the process that also serves, Lua code has children of its own (ngx.pipe, os.execute),
+        // and waits for them itself.
+        const pid_t pid = started_as_master_ ? ::waitpid(-1, &status, WNOHANG)
+                          : new_binary_ > 0  ? ::waitpid(new_binary_, &status, WNOHANG)
+                                             : 0;
         if (pid <= 0) {
             return;
         }

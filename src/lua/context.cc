@@ -4,6 +4,7 @@
 #include "engine/request.h"
 #include "engine/snapshot.h"
 #include "engine/worker_state.h"
+#include "lua/pipe_process.h"
 #include "lua/worker_lua.h"
 
 namespace moongate::lua {
@@ -15,6 +16,9 @@ Context::Context(Vm& vm_, engine::WorkerState& worker_, engine::Request* request
 
 Context::~Context() {
     output.cancel();
+    while (processes != nullptr) {
+        processes->abandon();
+    }
     while (coroutines != nullptr) {
         Coroutine& last = *coroutines;
         coroutines = last.next_of_context;

@@ -32,6 +32,7 @@ namespace moongate::lua {
 
 struct Context;
 class Run;
+class Process;
 
 // Bit values as ngx_lua's: lua-resty-core reads them.
 enum class Phase : std::uint32_t {
@@ -91,6 +92,7 @@ struct Context {
     Arena& arena;
     Run* run = nullptr;
     Coroutine* coroutines = nullptr;  // all that live
+    Process* processes = nullptr;     // of ngx.pipe; killed at the end
     int ctx_ref = -1;                 // into resty.core's table of ctx tables; < 0: none
     Output output;
 

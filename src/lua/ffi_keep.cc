@@ -11,6 +11,7 @@ void keep_ffi_misc();
 void keep_ffi_regex();
 void keep_ffi_semaphore();
 void keep_ffi_later();
+void keep_ffi_pipe();
 
 void keep_ffi() {
     keep_ffi_encoding();
@@ -21,6 +22,7 @@ void keep_ffi() {
     keep_ffi_regex();
     keep_ffi_semaphore();
     keep_ffi_later();
+    keep_ffi_pipe();
 }
 
 }  // namespace moongate::lua

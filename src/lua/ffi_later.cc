@@ -1,5 +1,5 @@
-// The functions that lua-resty-core binds for what this server does not do from Lua yet: processes
-// (ngx.pipe), TLS (ngx.ssl, ngx.ocsp, sslhandshake) and ngx.balancer. Each answers with its error
+// The functions that lua-resty-core binds for what this server does not do from Lua yet: TLS
+// (ngx.ssl, ngx.ocsp, sslhandshake) and ngx.balancer. Each answers with its error
 // code and says so; none crashes.
 #include <cstdint>
 #include <cstring>
@@ -17,7 +17,6 @@ namespace {
 
 constexpr char kNoTls[] = "TLS from Lua is not supported yet";
 constexpr char kNoBalancer[] = "balancer_by_lua is not supported yet";
-constexpr std::string_view kNoPipe = "ngx.pipe is not supported yet";
 
 int no_tls(const char** error) {
     *error = kNoTls;
@@ -25,11 +24,6 @@ int no_tls(const char** error) {
 }
 int no_balancer(const char** error) {
     *error = kNoBalancer;
-    return kFfiError;
-}
-int no_pipe(unsigned char* error, std::size_t* size) {
-    *size = *size < kNoPipe.size() ? *size : kNoPipe.size();
-    std::memcpy(error, kNoPipe.data(), *size);
     return kFfiError;
 }
 
@@ -54,51 +48,6 @@ MOONGATE_FFI int ngx_http_lua_ffi_balancer_set_timeouts(Any, long, long, long, c
 MOONGATE_FFI int ngx_http_lua_ffi_balancer_recreate_request(Any, const char** error) {
     return no_balancer(error);
 }
-
-MOONGATE_FFI int ngx_http_lua_ffi_pipe_spawn(Any, Any, const char*, const char**, int, std::size_t,
-                                             const char**, unsigned char* error,
-                                             std::size_t* size) {
-    return no_pipe(error, size);
-}
-MOONGATE_FFI int ngx_http_lua_ffi_pipe_proc_read(Any, Any, int, int, std::size_t, unsigned char**,
-                                                 std::size_t*, unsigned char* error,
-                                                 std::size_t* size) {
-    return no_pipe(error, size);
-}
-MOONGATE_FFI int ngx_http_lua_ffi_pipe_get_read_result(Any, Any, int, unsigned char**, std::size_t*,
-                                                       unsigned char* error, std::size_t* size) {
-    return no_pipe(error, size);
-}
-MOONGATE_FFI std::intptr_t ngx_http_lua_ffi_pipe_proc_write(Any, Any, Bytes, std::size_t,
-                                                            unsigned char* error,
-                                                            std::size_t* size) {
-    return no_pipe(error, size);
-}
-MOONGATE_FFI std::intptr_t ngx_http_lua_ffi_pipe_get_write_result(Any, Any, unsigned char* error,
-                                                                  std::size_t* size) {
-    return no_pipe(error, size);
-}
-MOONGATE_FFI int ngx_http_lua_ffi_pipe_proc_shutdown_stdin(Any, unsigned char* error,
-                                                           std::size_t* size) {
-    return no_pipe(error, size);
-}
-MOONGATE_FFI int ngx_http_lua_ffi_pipe_proc_shutdown_stdout(Any, unsigned char* error,
-                                                            std::size_t* size) {
-    return no_pipe(error, size);
-}
-MOONGATE_FFI int ngx_http_lua_ffi_pipe_proc_shutdown_stderr(Any, unsigned char* error,
-                                                            std::size_t* size) {
-    return no_pipe(error, size);
-}
-MOONGATE_FFI int ngx_http_lua_ffi_pipe_proc_wait(Any, Any, char**, int*, unsigned char* error,
-                                                 std::size_t* size) {
-    return no_pipe(error, size);
-}
-MOONGATE_FFI int ngx_http_lua_ffi_pipe_proc_kill(Any, int, unsigned char* error,
-                                                 std::size_t* size) {
-    return no_pipe(error, size);
-}
-MOONGATE_FFI void ngx_http_lua_ffi_pipe_proc_destroy(Any) {}
 
 MOONGATE_FFI int ngx_http_lua_ffi_socket_tcp_getoption(Any, int, int*, unsigned char* error,
                                                        std::size_t* size) {
