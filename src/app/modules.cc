@@ -5,6 +5,7 @@
 #include "modules/access.h"
 #include "modules/encrypted_session/encrypted_session.h"
 #include "modules/headers.h"
+#include "modules/headers_more/headers_more.h"
 #include "modules/log/log.h"
 #include "modules/map.h"
 #include "modules/not_modified.h"
@@ -20,14 +21,28 @@ namespace {
 
 // Handlers of one phase run in this order: rewrite directives before rewrite_by_lua, allow and deny
 // before access_by_lua, log_by_lua before access_log. Response filters likewise: conditions and
-// ranges see a file's response first, Lua sees what add_header has not touched yet, as in nginx.
+// ranges see a file's response first, Lua sees what more_set_headers left and add_header has not
+// touched yet, as in OpenResty.
 constexpr const engine::Module* kModules[] = {
-    &engine::main_module,       &engine::events_module,        &engine::core_module,
-    &upstream::upstream_module, &upstream::proxy_module,       &modules::map_module,
-    &modules::rewrite_module,   &modules::set_misc_module,     &modules::encrypted_session_module,
-    &modules::access_module,    &modules::try_files_module,    &modules::index_module,
-    &modules::static_module,    &modules::not_modified_module, &modules::range_body_module,
-    &lua::lua_module,           &modules::headers_module,      &modules::range_header_module,
+    &engine::main_module,
+    &engine::events_module,
+    &engine::core_module,
+    &upstream::upstream_module,
+    &upstream::proxy_module,
+    &modules::map_module,
+    &modules::rewrite_module,
+    &modules::set_misc_module,
+    &modules::encrypted_session_module,
+    &modules::access_module,
+    &modules::try_files_module,
+    &modules::index_module,
+    &modules::static_module,
+    &modules::not_modified_module,
+    &modules::range_body_module,
+    &modules::headers_more_module,
+    &lua::lua_module,
+    &modules::headers_module,
+    &modules::range_header_module,
     &modules::log_module,
 };
 

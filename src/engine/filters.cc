@@ -73,11 +73,17 @@ void write_head(Request& request) {
     http::ResponseStart start;
     start.status = response.status;
     start.status_text = response.status_text;
-    if (!response.headers.has(http::HeaderId::Server)) {
+    // An empty field of these two stands for one that was taken away.
+    if (const http::Header* server = response.headers.find(http::HeaderId::Server);
+        server == nullptr) {
         start.server = core.server_tokens == ServerTokens::Off ? kServerNameBare : kServerName;
+    } else if (server->value.empty()) {
+        response.headers.remove(http::HeaderId::Server);
     }
-    if (!response.headers.has(http::HeaderId::Date)) {
+    if (const http::Header* date = response.headers.find(http::HeaderId::Date); date == nullptr) {
         start.date = Clock::current().http_date();
+    } else if (date->value.empty()) {
+        response.headers.remove(http::HeaderId::Date);
     }
     start.content_type = response.content_type;
     start.charset = response.charset;

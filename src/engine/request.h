@@ -33,9 +33,9 @@ struct Response {
     std::int64_t content_length = -1;
     std::int64_t last_modified = -1;  // seconds since the epoch
     std::string_view location;
-    http::HeaderList
-        headers;  // all but Content-Type, Content-Length, Last-Modified, Location, Server, Date,
-                  // Connection, Transfer-Encoding; Server and Date too where somebody set them
+    http::HeaderList headers;  // all but Content-Type, Content-Length, Last-Modified, Location,
+                               // Server, Date, Connection, Transfer-Encoding; Server and Date too
+                               // where somebody set them (empty: they are not sent)
     const http::HeaderList* trailers = nullptr;
     bool allow_ranges = false;  // the content handler can serve ranges: adds Accept-Ranges
     int forced_status =
