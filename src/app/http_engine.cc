@@ -15,6 +15,7 @@
 #include "engine/builder.h"
 #include "engine/log_opener.h"
 #include "engine/main_settings.h"
+#include "engine/worker_state.h"
 #include "engine/workers.h"
 #include "net/syslog_sink.h"
 
@@ -271,10 +272,32 @@ std::unique_ptr<HttpEngine::Loaded> HttpEngine::compile(const LoadRequest& reque
     return loaded;
 }
 
+// What only runs when a worker starts (init_by_lua) may fail too: `-t` says so.
+bool HttpEngine::try_out(const Loaded& loaded, LoadResult& result) {
+    async::Worker thread(0, static_cast<int>(loaded.process_.workers));
+    engine::WorkerState worker(thread);
+    worker.prepare(modules_.size());
+    worker.begin(loaded.snapshot_);
+    for (const engine::Module* module : modules_) {
+        if (module->try_configuration == nullptr) {
+            continue;
+        }
+        if (auto tried = module->try_configuration(worker); !tried) {
+            result.messages.push_back({LogLevel::Error, std::move(tried.error().message)});
+            return false;
+        }
+    }
+    return true;
+}
+
 LoadResult HttpEngine::load(const LoadRequest& request) {
     LoadResult result;
-    result.configuration = compile(request, result);
-    result.syntax_ok = result.configuration != nullptr;
+    auto loaded = compile(request, result);
+    if (loaded != nullptr && request.purpose == LoadPurpose::Test && !try_out(*loaded, result)) {
+        return result;
+    }
+    result.syntax_ok = loaded != nullptr;
+    result.configuration = std::move(loaded);
     return result;
 }
 

@@ -27,6 +27,7 @@ private:
     class Serving;
 
     std::unique_ptr<Loaded> compile(const LoadRequest& request, LoadResult& result);
+    bool try_out(const Loaded& loaded, LoadResult& result);
 
     std::span<const engine::Module* const> modules_;
     conf::Registry registry_;

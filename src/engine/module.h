@@ -17,6 +17,7 @@ class Compiler;
 namespace moongate::engine {
 
 struct Location;
+class Request;
 class Snapshot;
 class WorkerState;
 
@@ -35,6 +36,12 @@ struct Module {
     // compiler's extensions into the snapshot. May still refuse.
     conf::Applied (*finish_snapshot)(conf::Compiler& compiler, Snapshot& snapshot) = nullptr;
 
+    // An internal redirect clears the request's contexts (request.location is still the one that it
+    // leaves). Returns what takes the place of this module's own, null for nothing.
+    void* (*carry_context)(Request& request, void* context) = nullptr;
+
+    // `-t`, on the only thread, with a worker that serves nothing: tries what starting would run.
+    conf::Applied (*try_configuration)(WorkerState& worker) = nullptr;
     // On each worker's thread, before its first connection; a failure ends the worker's start (and
     // the process).
     Status (*start_worker)(WorkerState& worker) = nullptr;

@@ -49,6 +49,8 @@ class HandlerTable {
 public:
     // Behind the handlers that the phase has. Only while the configuration is compiled.
     void add(Phase phase, Handler handler);
+    // Before them.
+    void add_first(Phase phase, Handler handler);
 
     std::span<const Handler> of(Phase phase) const {
         if (lists_ == nullptr) {
@@ -68,6 +70,8 @@ private:
         std::vector<Handler> handlers;
         bool operator==(const Lists&) const = default;
     };
+    void insert(Phase phase, Handler handler, bool first);
+
     std::shared_ptr<const Lists> lists_;
 };
 

@@ -1,5 +1,7 @@
 #include "engine/request.h"
 
+#include <utility>
+
 #include "base/clock.h"
 #include "engine/core_settings.h"
 #include "engine/location.h"
@@ -40,7 +42,13 @@ const conf::SettingsSet& Request::settings() const {
 }
 
 void Request::clear_contexts() {
-    std::fill(contexts_.begin(), contexts_.end(), nullptr);
+    const std::span<const Module* const> modules = snapshot.modules();
+    for (std::size_t i = 0; i < contexts_.size(); ++i) {
+        void* const context = std::exchange(contexts_[i], nullptr);
+        if (context != nullptr && modules[i]->carry_context != nullptr) {
+            contexts_[i] = modules[i]->carry_context(*this, context);
+        }
+    }
 }
 
 const Log& Request::log() const {

@@ -37,7 +37,8 @@ struct Response {
                                // Server, Date, Connection, Transfer-Encoding; Server and Date too
                                // where somebody set them (empty: they are not sent)
     const http::HeaderList* trailers = nullptr;
-    bool allow_ranges = false;  // the content handler can serve ranges: adds Accept-Ranges
+    bool ignores_conditions = false;  // If-Match, If-Modified-Since and so on do not count
+    bool allow_ranges = false;        // the content handler can serve ranges: adds Accept-Ranges
     int forced_status =
         0;  // an error page is being sent: this status, whatever the page's handler sets
     bool head_sent = false;  // passed all filters
@@ -76,6 +77,8 @@ public:
     std::string_view host;       // $host: lower case; the server's name where the client sent none
     http::HeaderList& headers;   // the exchange's: Lua and modules may change it
     std::string_view named_location;  // set with Action::redirect() to go to @name
+    std::string_view location_key;    // set by a find_config handler: the location is searched for
+                                      // this instead of the URI, once
     bool uri_changed = false;  // by rewrite: look for the location again after the rewrite phase
     bool valid_unparsed_uri = true;  // head().uri still stands for uri and args
     bool valid_location = true;  // false: `rewrite ... break` changed the URI, so that it no longer
@@ -103,6 +106,8 @@ public:
     // True where the rest of the phases may stop because the client left (proxy_ignore_client_abort
     // off …).
     bool abort_on_client_close = false;
+    // Asked before that: true where somebody saw to the client's leaving and the phases go on.
+    bool (*on_client_close)(Request&) = nullptr;
 
     // --- modules' data
     // pointer a module (Module::context_slot); cleared by internal redirects as in nginx.

@@ -39,7 +39,11 @@ public:
 private:
     static void closed(void* self) {
         auto& waiting = *static_cast<UntilClientCloses*>(self);
-        if (!waiting.request_.abort_on_client_close) {
+        Request& request = waiting.request_;
+        if (!request.abort_on_client_close) {
+            return;
+        }
+        if (request.on_client_close != nullptr && request.on_client_close(request)) {
             return;
         }
         waiting.request_.log_error(LogLevel::Info, "client prematurely closed connection");
@@ -89,10 +93,15 @@ Action find_location(Request& request) {
     bool redirect_to_slash = false;
     bool failed = false;
     request.location = request.server->outer.get();
-    const Location* found =
-        request.server->locations.find(request.uri, request, redirect_to_slash, &failed);
+    const std::string_view chosen = std::exchange(request.location_key, {});
+    const Location* found = request.server->locations.find(chosen.empty() ? request.uri : chosen,
+                                                           request, redirect_to_slash, &failed);
     if (failed) {
         return Action::finish(500);
+    }
+    if (!chosen.empty() && found != nullptr) {
+        redirect_to_slash = false;
+        request.valid_location = request.valid_location && request.uri.starts_with(found->name);
     }
     if (found != nullptr) {
         request.location = found;
@@ -145,6 +154,21 @@ bool settles_access(const Request& request, Action action, int& denied, bool& gr
     return false;
 }
 
+// The server's handlers of one phase. Kind::Next: go on.
+async::Task<Action> run_server_phase(Request& request, Phase phase) {
+    for (const Handler& handler : request.server->outer->handlers.of(phase)) {
+        const Action action =
+            handler.run != nullptr ? handler.run(request) : co_await handler.wait(request);
+        if (action.kind == Action::Kind::Done) {
+            break;
+        }
+        if (action.kind != Action::Kind::Next) {
+            co_return action;
+        }
+    }
+    co_return Action::next();
+}
+
 constexpr Phase kServerPhases[] = {Phase::PostRead, Phase::ServerRewrite};
 constexpr Phase kLocationPhases[] = {Phase::Rewrite, Phase::PostRewrite, Phase::Preaccess,
                                      Phase::Access,  Phase::PostAccess,  Phase::Precontent};
@@ -155,6 +179,9 @@ async::Task<Action> run_phases(Request& request) {
     if (request.named_location.empty()) {
         request.location = request.server->outer.get();
         for (Phase phase : kServerPhases) {
+            if (phase == Phase::PostRead && request.internal) {
+                continue;  // nginx: internal redirects begin at server_rewrite
+            }
             for (const Handler& handler : request.location->handlers.of(phase)) {
                 const Action action =
                     handler.run != nullptr ? handler.run(request) : co_await handler.wait(request);
@@ -169,6 +196,14 @@ async::Task<Action> run_phases(Request& request) {
         request.uri_changed = false;
     }
     for (;;) {
+        if (!request.server->outer->handlers.of(Phase::FindConfig).empty() &&
+            request.named_location.empty()) [[unlikely]] {
+            request.location = request.server->outer.get();
+            const Action action = co_await run_server_phase(request, Phase::FindConfig);
+            if (action.kind != Action::Kind::Next) {
+                co_return action;
+            }
+        }
         const Action found =
             request.named_location.empty() ? find_location(request) : find_named(request);
         if (found.kind != Action::Kind::Next) {

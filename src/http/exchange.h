@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 
@@ -37,6 +38,13 @@ struct SocketAddress {
     }
 };
 
+// What somebody keeps with a client's connection; freed with it.
+struct ConnectionData {
+    virtual ~ConnectionData() = default;
+    const void* owner = nullptr;
+    std::unique_ptr<ConnectionData> next;
+};
+
 // What is known of a client's connection; outlives its exchanges.
 struct ConnectionInfo {
     std::uint64_t number = 0;    // $connection: unique in the process
@@ -47,6 +55,7 @@ struct ConnectionInfo {
     std::string_view remote_ip;  // $remote_addr: text without the port, or "unix:"
     std::uint16_t remote_port = 0;
     bool tls = false;
+    std::unique_ptr<ConnectionData> data;  // a list; mostly empty
 };
 
 // A piece of a body: bytes in memory, or a range of an open file.

@@ -24,6 +24,7 @@ void guard_globals(lua_State* L);
 void install_constants(lua_State* L);
 void install_output(lua_State* L);
 void install_control(lua_State* L);
+void install_client_abort(lua_State* L);
 void install_log(lua_State* L);
 void install_request(lua_State* L);
 void install_request_body(lua_State* L);
@@ -36,6 +37,18 @@ void install_shared_dicts(lua_State* L, Vm& vm);
 void install_sockets(lua_State* L);
 // After resty.core: its wrappers fall back to the plain functions in filters, ours wait there too.
 void install_coroutine_wrappers(lua_State* L);
+
+// Also after it: what it does not know of (prelude.cc).
+void install_prelude(lua_State* L);
+// What add_preload() knows, into package.preload (preload.h).
+void install_preloads(lua_State* L);
+// Runs a chunk of the program's own; a Lua error where it is wrong. Its values are pushed.
+// The topmost `arguments` values are its arguments.
+void run_own(lua_State* L, std::string_view code, const char* name, int arguments, int results);
+// Packages (preload.h).
+int open_balancer(lua_State* L);
+int open_response(lua_State* L);
+int open_connection(lua_State* L);
 
 // The FFI's symbols stand in files that nothing else refers to: each has one function that
 // keep_ffi() calls, so that the linker takes the file.

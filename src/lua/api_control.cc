@@ -9,14 +9,9 @@
 namespace moongate::lua {
 namespace {
 
-bool may_redirect(Phase phase) {
-    return phase == Phase::Rewrite || phase == Phase::ServerRewrite || phase == Phase::Access ||
-           phase == Phase::Content;
-}
-
 Context& check_redirect(lua_State* L) {
     Context& context = check_request(L);
-    if (!may_redirect(context.phase())) {
+    if (!may_answer(context.phase())) {
         luaL_error(L, "API disabled in the current context");
     }
     if (const char* problem = why_not_wait(L)) {

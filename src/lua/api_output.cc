@@ -129,31 +129,10 @@ int fail(lua_State* L, const char* why) {
 // Output is for the phases that may make a response.
 Context& check_output(lua_State* L) {
     Context& context = check_request(L);
-    switch (context.phase()) {
-        case Phase::Rewrite:
-        case Phase::ServerRewrite:
-        case Phase::Access:
-        case Phase::Content:
-            return context;
-        default: {
-            static constexpr auto name = [](Phase phase) {
-                switch (phase) {
-                    case Phase::Set:
-                        return "set_by_lua*";
-                    case Phase::HeaderFilter:
-                        return "header_filter_by_lua*";
-                    case Phase::BodyFilter:
-                        return "body_filter_by_lua*";
-                    case Phase::Log:
-                        return "log_by_lua*";
-                    default:
-                        return "(unknown)";
-                }
-            };
-            luaL_error(L, "API disabled in the context of %s", name(context.phase()));
-            return context;
-        }
+    if (!may_answer(context.phase())) {
+        luaL_error(L, "API disabled in the context of %s", directive_of(context.phase()));
     }
+    return context;
 }
 
 template <bool NewLine>

@@ -53,7 +53,8 @@ int set_uri(lua_State* L) {
             luaL_checktype(L, 3, LUA_TBOOLEAN);
             binary = lua_toboolean(L, 3) != 0;
         }
-        if (jump && context.phase() != Phase::Rewrite && context.phase() != Phase::ServerRewrite) {
+        if (jump && context.phase() != Phase::Rewrite && context.phase() != Phase::ServerRewrite &&
+            context.phase() != Phase::PostRewrite) {
             return luaL_error(L, "API disabled in the current context");
         }
     }

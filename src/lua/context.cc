@@ -35,6 +35,50 @@ Phase Context::phase() const {
     return run != nullptr ? run->phase() : Phase::Init;
 }
 
+const char* directive_of(Phase phase) {
+    switch (phase) {
+        case Phase::Init:
+            return "init_by_lua*";
+        case Phase::Set:
+            return "set_by_lua*";
+        case Phase::Rewrite:
+            return "rewrite_by_lua*";
+        case Phase::Access:
+            return "access_by_lua*";
+        case Phase::Content:
+            return "content_by_lua*";
+        case Phase::Log:
+            return "log_by_lua*";
+        case Phase::HeaderFilter:
+            return "header_filter_by_lua*";
+        case Phase::BodyFilter:
+            return "body_filter_by_lua*";
+        case Phase::Timer:
+            return "ngx.timer";
+        case Phase::InitWorker:
+            return "init_worker_by_lua*";
+        case Phase::Balancer:
+            return "balancer_by_lua*";
+        case Phase::ExitWorker:
+            return "exit_worker_by_lua*";
+        case Phase::ServerRewrite:
+            return "server_rewrite_by_lua*";
+        case Phase::Precontent:
+            return "precontent_by_lua*";
+        case Phase::PostRead:
+            return "post_read_by_lua*";
+        case Phase::FindConfig:
+            return "find_config_by_lua*";
+        case Phase::PostRewrite:
+            return "post_rewrite_by_lua*";
+        case Phase::Preaccess:
+            return "preaccess_by_lua*";
+        case Phase::PostAccess:
+            return "post_access_by_lua*";
+    }
+    return "(unknown)";
+}
+
 const Log& Context::log() const {
     return request != nullptr ? request->log() : vm.log();
 }
@@ -47,12 +91,7 @@ void Context::log_line(LogLevel level, std::string_view message) const {
         return;
     }
     if (vm.log().enabled(level)) {
-        const bool timer = phase() == Phase::Timer;
-        vm.log().write(level, 0,
-                       timer ? fmt::format("{}, context: ngx.timer", message)
-                       : phase() == Phase::InitWorker
-                           ? fmt::format("{}, context: init_worker_by_lua*", message)
-                           : std::string(message));
+        vm.log().write(level, 0, fmt::format("{}, context: {}", message, directive_of(phase())));
     }
 }
 
@@ -134,8 +173,7 @@ Context& check_context(lua_State* L) {
 Context& check_request(lua_State* L) {
     Context& context = check_context(L);
     if (context.request == nullptr) [[unlikely]] {
-        luaL_error(L, "API disabled in the context of %s",
-                   context.phase() == Phase::Timer ? "ngx.timer" : "init_worker_by_lua*");
+        luaL_error(L, "API disabled in the context of %s", directive_of(context.phase()));
     }
     return context;
 }

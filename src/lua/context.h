@@ -49,7 +49,28 @@ enum class Phase : std::uint32_t {
     Balancer = 0x0200,
     ExitWorker = 0x2000,
     ServerRewrite = 0x8000,
+    // Behind all that ngx_lua uses: resty.core knows no names for them (prelude.cc).
+    Precontent = 0x0010'0000,
+    PostRead = 0x0020'0000,
+    FindConfig = 0x0040'0000,
+    PostRewrite = 0x0080'0000,
+    Preaccess = 0x0100'0000,
+    PostAccess = 0x0200'0000,
 };
+
+// Phases whose code may answer the request: ngx.say, ngx.exit, ngx.exec, ngx.redirect, body
+// reading.
+constexpr bool may_answer(Phase phase) {
+    constexpr auto bit = [](Phase one) { return static_cast<std::uint32_t>(one); };
+    constexpr std::uint32_t kAnswering =
+        bit(Phase::Rewrite) | bit(Phase::Access) | bit(Phase::Content) | bit(Phase::ServerRewrite) |
+        bit(Phase::Precontent) | bit(Phase::PostRead) | bit(Phase::FindConfig) |
+        bit(Phase::PostRewrite) | bit(Phase::Preaccess) | bit(Phase::PostAccess);
+    return (bit(phase) & kAnswering) != 0;
+}
+
+// "header_filter_by_lua*": as messages name it.
+const char* directive_of(Phase phase);
 
 enum class CoStatus : std::uint8_t { Running, Suspended, Normal, Dead, Zombie };
 std::string_view status_name(CoStatus status);
@@ -93,7 +114,8 @@ struct Context {
     Run* run = nullptr;
     Coroutine* coroutines = nullptr;  // all that live
     Process* processes = nullptr;     // of ngx.pipe; killed at the end
-    int ctx_ref = -1;                 // into resty.core's table of ctx tables; < 0: none
+    Run* abortable = nullptr;  // with lua_check_client_abort: what ends when the client leaves
+    int ctx_ref = -1;          // into resty.core's table of ctx tables; < 0: none
     Output output;
 
     // set_by_lua: ngx.arg[1] and so on.
@@ -175,6 +197,10 @@ public:
     int spawn(lua_State* from, int values);
     int wait_children(lua_State* from);
     int kill(lua_State* from);
+    // ngx.on_abort: the function on top of `from` becomes the callback. False: there is one.
+    bool set_abort_callback(lua_State* from);
+    // The client left. False: there is no callback, so that the phase ends.
+    bool client_left();
     void make_ready(Coroutine& coroutine, int arguments);
     std::coroutine_handle<> take_bridge() { return std::exchange(bridge_, nullptr); }
 
@@ -205,6 +231,7 @@ private:
     Coroutine* first_ready_ = nullptr;
     Coroutine* last_ready_ = nullptr;
     Coroutine* event_target_ = nullptr;
+    Coroutine* on_abort_ = nullptr;  // not started
     std::coroutine_handle<> bridge_;
     std::string error_;  // of a coroutine.wrap that is passed up
     int light_count_ = 0;
@@ -215,6 +242,7 @@ private:
     bool exec_ = false;
     bool jump_ = false;
     bool clean_end_ = false;
+    bool abort_seen_ = false;  // the callback of ngx.on_abort was started
 
     friend struct Wakeup;
 };

@@ -63,6 +63,12 @@ constexpr Directive text_form(std::string_view name, Contexts contexts, std::str
 constexpr auto kInit = &apply_code<LuaMainSettings, &LuaMainSettings::init, false>;
 constexpr auto kInitWorker = &apply_code<LuaMainSettings, &LuaMainSettings::init_worker, false>;
 constexpr auto kExitWorker = &apply_code<LuaMainSettings, &LuaMainSettings::exit_worker, false>;
+constexpr auto kPostRead = &apply_code<LuaSettings, &LuaSettings::post_read>;
+constexpr auto kFindConfig = &apply_code<LuaSettings, &LuaSettings::find_config>;
+constexpr auto kPostRewrite = &apply_code<LuaSettings, &LuaSettings::post_rewrite>;
+constexpr auto kPreaccess = &apply_code<LuaSettings, &LuaSettings::preaccess>;
+constexpr auto kPostAccess = &apply_code<LuaSettings, &LuaSettings::post_access>;
+constexpr auto kPrecontent = &apply_code<LuaSettings, &LuaSettings::precontent>;
 constexpr auto kServerRewrite = &apply_code<LuaSettings, &LuaSettings::server_rewrite>;
 constexpr auto kRewrite = &apply_code<LuaSettings, &LuaSettings::rewrite>;
 constexpr auto kAccess = &apply_code<LuaSettings, &LuaSettings::access>;
@@ -78,6 +84,21 @@ constexpr std::string_view kExitWorkerDoc = "Lua code run in each worker before 
 constexpr std::string_view kSetDoc =
     "Sets a variable to what Lua code returns, in the order of the "
     "rewrite module's directives; it may wait.";
+constexpr std::string_view kPostReadDoc =
+    "Lua code run when a request's head was read, before all other phases and once a request; it "
+    "may wait.";
+constexpr std::string_view kFindConfigDoc =
+    "Lua code run where the location is chosen: a path that it returns is searched for instead of "
+    "the URI, \"@name\" names a named location, nothing leaves the choice to the URI; it may wait.";
+constexpr std::string_view kPostRewriteDoc =
+    "Lua code run behind the rewrite phase, before a changed URI is looked up again; it may wait.";
+constexpr std::string_view kPreaccessDoc =
+    "Lua code run at the end of the preaccess phase, behind limits and before access control; it "
+    "may wait.";
+constexpr std::string_view kPostAccessDoc =
+    "Lua code run for requests that access control let in; it may wait.";
+constexpr std::string_view kPrecontentDoc =
+    "Lua code run at the end of the precontent phase, behind try_files; it may wait.";
 constexpr std::string_view kServerRewriteDoc = "Lua code run in the server_rewrite phase.";
 constexpr std::string_view kRewriteDoc = "Lua code run at the end of the rewrite phase.";
 constexpr std::string_view kAccessDoc = "Lua code run at the end of the access phase.";
@@ -105,14 +126,32 @@ constexpr Directive kRows[] = {
     conf::custom<apply_set>("set_by_lua_file", kServer | kServerIf | kLocation | kLocationIf,
                             kTwoOrMore, "", kSetDoc)
         .syntax("$variable path [$argument ...]"),
+    block_form<kPostRead>("post_read_by_lua_block", kHttp | kServer, kPostReadDoc),
+    text_form<kPostRead>("post_read_by_lua", kHttp | kServer, kPostReadDoc),
+    text_form<kPostRead>("post_read_by_lua_file", kHttp | kServer, kPostReadDoc),
     block_form<kServerRewrite>("server_rewrite_by_lua_block", kHttp | kServer, kServerRewriteDoc),
     text_form<kServerRewrite>("server_rewrite_by_lua_file", kHttp | kServer, kServerRewriteDoc),
+    block_form<kFindConfig>("find_config_by_lua_block", kHttp | kServer, kFindConfigDoc),
+    text_form<kFindConfig>("find_config_by_lua", kHttp | kServer, kFindConfigDoc),
+    text_form<kFindConfig>("find_config_by_lua_file", kHttp | kServer, kFindConfigDoc),
     block_form<kRewrite>("rewrite_by_lua_block", kAll, kRewriteDoc),
     text_form<kRewrite>("rewrite_by_lua", kAll, kRewriteDoc),
     text_form<kRewrite>("rewrite_by_lua_file", kAll, kRewriteDoc),
+    block_form<kPostRewrite>("post_rewrite_by_lua_block", kAll, kPostRewriteDoc),
+    text_form<kPostRewrite>("post_rewrite_by_lua", kAll, kPostRewriteDoc),
+    text_form<kPostRewrite>("post_rewrite_by_lua_file", kAll, kPostRewriteDoc),
+    block_form<kPreaccess>("preaccess_by_lua_block", kAll, kPreaccessDoc),
+    text_form<kPreaccess>("preaccess_by_lua", kAll, kPreaccessDoc),
+    text_form<kPreaccess>("preaccess_by_lua_file", kAll, kPreaccessDoc),
     block_form<kAccess>("access_by_lua_block", kAll, kAccessDoc),
     text_form<kAccess>("access_by_lua", kAll, kAccessDoc),
     text_form<kAccess>("access_by_lua_file", kAll, kAccessDoc),
+    block_form<kPostAccess>("post_access_by_lua_block", kAll, kPostAccessDoc),
+    text_form<kPostAccess>("post_access_by_lua", kAll, kPostAccessDoc),
+    text_form<kPostAccess>("post_access_by_lua_file", kAll, kPostAccessDoc),
+    block_form<kPrecontent>("precontent_by_lua_block", kAll, kPrecontentDoc),
+    text_form<kPrecontent>("precontent_by_lua", kAll, kPrecontentDoc),
+    text_form<kPrecontent>("precontent_by_lua_file", kAll, kPrecontentDoc),
     block_form<apply_content>("content_by_lua_block", kLocation | kLocationIf, kContentDoc),
     text_form<apply_content>("content_by_lua", kLocation | kLocationIf, kContentDoc),
     text_form<apply_content>("content_by_lua_file", kLocation | kLocationIf, kContentDoc),
@@ -141,6 +180,9 @@ constexpr Directive kRows[] = {
     conf::flag<&LuaMainSettings::access_no_postpone>(
         "access_by_lua_no_postpone", kHttp, "off",
         "Whether access_by_lua runs before the other handlers of its phase."),
+    conf::flag<&LuaMainSettings::precontent_no_postpone>(
+        "precontent_by_lua_no_postpone", kHttp, "off",
+        "Whether precontent_by_lua runs before the other handlers of its phase."),
     conf::flag<&LuaMainSettings::sa_restart>(
         "lua_sa_restart", kHttp, "on",
         "Kept for compatibility: system calls of Lua code are restarted after signals."),
@@ -184,6 +226,10 @@ constexpr Directive kRows[] = {
     conf::flag<&LuaSettings::check_client_abort>(
         "lua_check_client_abort", kAll, "off",
         "Whether a client that leaves ends the Lua code of its request."),
+    conf::flag<&LuaSettings::ctx_keep>(
+        "lua_ctx_keep", kAll, "off",
+        "Whether a request that leaves this location by an internal redirect, for a named location "
+        "or an error page, keeps its ngx.ctx."),
     conf::flag<&LuaSettings::use_default_type>(
         "lua_use_default_type", kAll, "on",
         "Whether Lua responses get the type of default_type and types."),
@@ -209,7 +255,14 @@ constexpr Directive kRows[] = {
 }  // namespace
 
 std::span<const Directive> lua_directives() {
-    return kRows;
+    static const std::vector<Directive> all = [] {
+        std::vector<Directive> rows(std::begin(kRows), std::end(kRows));
+        for (const auto more : {lua_tls_directives()}) {
+            rows.insert(rows.end(), more.begin(), more.end());
+        }
+        return rows;
+    }();
+    return all;
 }
 
 Applied finish_lua_settings(Compiler& compiler, conf::Level& level) {

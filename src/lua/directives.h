@@ -8,7 +8,10 @@
 
 namespace moongate::lua {
 
+// All of them.
 std::span<const conf::Directive> lua_directives();
+// directives_tls.cc
+std::span<const conf::Directive> lua_tls_directives();
 conf::Applied finish_lua_settings(conf::Compiler& compiler, conf::Level& level);
 
 }  // namespace moongate::lua

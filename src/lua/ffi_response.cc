@@ -3,6 +3,7 @@
 // here.
 #include "base/clock.h"
 #include "engine/request.h"
+#include "http/h1_writer.h"
 #include "lua/context.h"
 #include "lua/ffi.h"
 
@@ -258,6 +259,28 @@ MOONGATE_FFI int ngx_http_lua_ffi_set_resp_status(Context* context, int status) 
     }
     response.status = status;
     response.status_text = {};
+    return kFfiOk;
+}
+
+MOONGATE_FFI int ngx_http_lua_ffi_set_resp_status_and_reason(Context* context, int status,
+                                                             const char* reason, std::size_t size) {
+    const std::string_view text(reason, size);
+    if (!moongate::http::valid_header_value(text)) {
+        return kFfiError;
+    }
+    const int result = ngx_http_lua_ffi_set_resp_status(context, status);
+    if (result == kFfiOk && size > 0) {
+        context->request->response.status_text =
+            context->request->arena().copy(fmt::format("{:03} {}", status, text));
+    }
+    return result;
+}
+
+MOONGATE_FFI int ngx_http_lua_ffi_bypass_if_checks(Context* context) {
+    if (context->request == nullptr) {
+        return kFfiBadContext;
+    }
+    context->request->response.ignores_conditions = true;
     return kFfiOk;
 }
 

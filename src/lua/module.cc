@@ -3,6 +3,7 @@
 
 #include "engine/builder.h"
 #include "engine/location.h"
+#include "engine/request.h"
 #include "engine/snapshot.h"
 #include "engine/worker_state.h"
 #include "lua/context.h"
@@ -16,29 +17,28 @@ namespace moongate::lua {
 namespace {
 
 using engine::Location;
-using engine::LocationKind;
 
 void install(Location& location) {
     const LuaSettings& settings = location.settings->get<LuaSettings>();
-    if (location.kind == LocationKind::Server && settings.server_rewrite != nullptr) {
-        location.handlers.add(engine::Phase::ServerRewrite,
-                              {"server_rewrite_by_lua", nullptr, server_rewrite_by_lua});
-    }
-    if (settings.rewrite != nullptr) {
-        location.handlers.add(engine::Phase::Rewrite, {"rewrite_by_lua", nullptr, rewrite_by_lua});
-    }
-    if (settings.access != nullptr) {
-        location.handlers.add(engine::Phase::Access, {"access_by_lua", nullptr, access_by_lua});
-    }
-    if (settings.log != nullptr) {
-        location.handlers.add(engine::Phase::Log, {"log_by_lua", nullptr, log_by_lua});
-    }
+    add_phase_handlers(location, settings, location.settings->get<LuaMainSettings>());
     if (settings.header_filter != nullptr) {
         location.filters.push_back(&header_filter_by_lua);
     }
     if (settings.body_filter != nullptr) {
         location.filters.push_back(&body_filter_by_lua);
     }
+}
+
+// lua_ctx_keep: the table of ngx.ctx goes on to the context of the redirected request.
+void* carry_context(engine::Request& request, void* context) {
+    Context& before = *static_cast<Context*>(context);
+    if (before.ctx_ref < 0 || !request.get<LuaSettings>().ctx_keep) {
+        return nullptr;
+    }
+    auto* after =
+        request.arena().make<Context>(before.vm, request.worker, &request, request.arena());
+    after->ctx_ref = std::exchange(before.ctx_ref, -1);
+    return after;
 }
 
 conf::Applied finish_snapshot(conf::Compiler&, engine::Snapshot& snapshot) {
@@ -50,6 +50,16 @@ conf::Applied finish_snapshot(conf::Compiler&, engine::Snapshot& snapshot) {
 Status start_worker(engine::WorkerState& worker) {
     WorkerLua& lua = worker.put(lua_worker_slot, std::make_unique<WorkerLua>(worker));
     return lua.serve(worker.current());
+}
+
+// A VM with init_by_lua, which ends again.
+conf::Applied try_configuration(engine::WorkerState& worker) {
+    WorkerLua& lua = worker.put(lua_worker_slot, std::make_unique<WorkerLua>(worker));
+    std::string error;
+    if (!lua.try_init(worker.current(), error)) {
+        return std::unexpected(conf::ConfError::unplaced(std::move(error)));
+    }
+    return {};
 }
 
 void serve(engine::WorkerState& worker, const engine::Snapshot&) {
@@ -92,6 +102,8 @@ const engine::Module lua_module{
     .worker_slot = &lua_worker_slot,
     .install = install,
     .finish_snapshot = finish_snapshot,
+    .carry_context = carry_context,
+    .try_configuration = try_configuration,
     .start_worker = start_worker,
     .serve = serve,
     .stop_worker = stop_worker,

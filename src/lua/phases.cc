@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include "engine/location.h"
 #include "engine/request.h"
 #include "engine/request_body.h"
 #include "lua/context.h"
@@ -84,7 +85,9 @@ async::Task<std::optional<Action>> settle_exit(Context& context, int code, bool 
     co_return std::nullopt;
 }
 
-// The end of rewrite, server_rewrite and access.
+Action choose_location(Run& run);
+
+// The end of all phases before content.
 async::Task<Action> settle(Run& run, Phase phase) {
     Context& context = run.context();
     Request& request = *context.request;
@@ -113,9 +116,48 @@ async::Task<Action> settle(Run& run, Phase phase) {
         }
         co_return Action::finish(200);
     }
+    if (phase == Phase::FindConfig && run.end() == Run::End::Done) {
+        co_return choose_location(run);
+    }
     // In access, falling off the end or exit(ngx.OK) grants; ngx.DECLINED has no opinion.
     const bool declined = run.end() == Run::End::Exit && run.code() != kOk;
     co_return phase == Phase::Access && !declined ? Action::done() : Action::next();
+}
+
+// find_config_by_lua's result: "@name" goes to a named location, other text is what the location
+// is searched for in place of the URI, nothing leaves it to the URI.
+Action choose_location(Run& run) {
+    lua_State* L = run.results();
+    Request& request = *run.context().request;
+    if (lua_gettop(L) == 0 || lua_toboolean(L, 1) == 0) {
+        return Action::next();
+    }
+    std::size_t size = 0;
+    const char* text = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &size) : nullptr;
+    if (text == nullptr || size == 0 || (*text != '/' && *text != '@')) {
+        run.context().log_line(
+            LogLevel::Error,
+            fmt::format("find_config_by_lua* returned {}: a path or the name of a named location "
+                        "expected",
+                        text != nullptr ? fmt::format("\"{}\"", std::string_view(text, size))
+                                        : std::string(luaL_typename(L, 1))));
+        return Action::finish(500);
+    }
+    const std::string_view chosen = request.arena().copy(std::string_view(text, size));
+    (chosen.front() == '@' ? request.named_location : request.location_key) = chosen;
+    return Action::next();
+}
+
+bool client_left(Request& request) {
+    const Context* context = existing_context(request);
+    return context != nullptr && context->abortable != nullptr && context->abortable->client_left();
+}
+
+// lua_check_client_abort, for the code that begins.
+void watch_client(Request& request, Run& run) {
+    request.abort_on_client_close = true;
+    request.on_client_close = client_left;
+    run.context().abortable = &run;
 }
 
 async::Task<Action> run_phase(Request& request, Phase phase, const LuaCode& code) {
@@ -134,7 +176,7 @@ async::Task<Action> run_phase(Request& request, Phase phase, const LuaCode& code
         co_return Action::finish(run.code());
     }
     if (request.get<LuaSettings>().check_client_abort) {
-        request.abort_on_client_close = true;
+        watch_client(request, run);
     }
     while (!run.progress()) {
         co_await run.wakeup();
@@ -142,18 +184,59 @@ async::Task<Action> run_phase(Request& request, Phase phase, const LuaCode& code
     co_return co_await settle(run, phase);
 }
 
+template <Phase On, CodeRef LuaSettings::* Code>
+async::Task<Action> phase_by_lua(Request& request) {
+    return run_phase(request, On, *(request.get<LuaSettings>().*Code));
+}
+template <Phase On, CodeRef LuaSettings::* Code>
+constexpr engine::Handler handler(std::string_view name) {
+    return {name, nullptr, phase_by_lua<On, Code>};
+}
+
+constexpr auto kPostRead = handler<Phase::PostRead, &LuaSettings::post_read>("post_read_by_lua");
+constexpr auto kServerRewrite =
+    handler<Phase::ServerRewrite, &LuaSettings::server_rewrite>("server_rewrite_by_lua");
+constexpr auto kFindConfig =
+    handler<Phase::FindConfig, &LuaSettings::find_config>("find_config_by_lua");
+constexpr auto kRewrite = handler<Phase::Rewrite, &LuaSettings::rewrite>("rewrite_by_lua");
+constexpr auto kPostRewrite =
+    handler<Phase::PostRewrite, &LuaSettings::post_rewrite>("post_rewrite_by_lua");
+constexpr auto kPreaccess = handler<Phase::Preaccess, &LuaSettings::preaccess>("preaccess_by_lua");
+constexpr auto kAccess = handler<Phase::Access, &LuaSettings::access>("access_by_lua");
+constexpr auto kPostAccess =
+    handler<Phase::PostAccess, &LuaSettings::post_access>("post_access_by_lua");
+constexpr auto kPrecontent =
+    handler<Phase::Precontent, &LuaSettings::precontent>("precontent_by_lua");
+
 }  // namespace
 
-async::Task<Action> server_rewrite_by_lua(Request& request) {
-    return run_phase(request, Phase::ServerRewrite, *request.get<LuaSettings>().server_rewrite);
-}
-
-async::Task<Action> rewrite_by_lua(Request& request) {
-    return run_phase(request, Phase::Rewrite, *request.get<LuaSettings>().rewrite);
-}
-
-async::Task<Action> access_by_lua(Request& request) {
-    return run_phase(request, Phase::Access, *request.get<LuaSettings>().access);
+void add_phase_handlers(engine::Location& location, const LuaSettings& settings,
+                        const LuaMainSettings& main) {
+    using enum engine::LocationKind;
+    const auto add = [&](engine::Phase phase, const CodeRef& code, engine::Handler handler,
+                         bool no_postpone = false) {
+        if (code == nullptr) {
+            return;
+        }
+        if (!no_postpone) {
+            location.handlers.add(phase, handler);
+        } else if (location.kind != If || phase != engine::Phase::Rewrite) {
+            // An `if` is entered from the location's rewrite phase, where the code has run already.
+            location.handlers.add_first(phase, handler);
+        }
+    };
+    if (location.kind == Server) {
+        add(engine::Phase::PostRead, settings.post_read, kPostRead);
+        add(engine::Phase::ServerRewrite, settings.server_rewrite, kServerRewrite);
+        add(engine::Phase::FindConfig, settings.find_config, kFindConfig);
+    }
+    add(engine::Phase::Rewrite, settings.rewrite, kRewrite, main.rewrite_no_postpone);
+    add(engine::Phase::PostRewrite, settings.post_rewrite, kPostRewrite);
+    add(engine::Phase::Preaccess, settings.preaccess, kPreaccess);
+    add(engine::Phase::Access, settings.access, kAccess, main.access_no_postpone);
+    add(engine::Phase::PostAccess, settings.post_access, kPostAccess);
+    add(engine::Phase::Precontent, settings.precontent, kPrecontent, main.precontent_no_postpone);
+    add(engine::Phase::Log, settings.log, {"log_by_lua", nullptr, log_by_lua});
 }
 
 async::Task<Action> content_by_lua(Request& request) {
@@ -173,7 +256,7 @@ async::Task<Action> content_by_lua(Request& request) {
         co_return Action::finish(run.code());
     }
     if (settings.check_client_abort) {
-        request.abort_on_client_close = true;
+        watch_client(request, run);
     }
     while (!run.progress()) {
         co_await run.wakeup();

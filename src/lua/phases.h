@@ -8,11 +8,15 @@
 #include "engine/filters.h"
 #include "lua/settings.h"
 
+namespace moongate::engine {
+struct Location;
+}
+
 namespace moongate::lua {
 
-async::Task<engine::Action> server_rewrite_by_lua(engine::Request& request);
-async::Task<engine::Action> rewrite_by_lua(engine::Request& request);
-async::Task<engine::Action> access_by_lua(engine::Request& request);
+// The handlers of `location`'s phases for the code that its settings hold.
+void add_phase_handlers(engine::Location& location, const LuaSettings& settings,
+                        const LuaMainSettings& main);
 async::Task<engine::Action> content_by_lua(engine::Request& request);
 async::Task<engine::Action> log_by_lua(engine::Request& request);
 

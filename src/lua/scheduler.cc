@@ -373,8 +373,10 @@ bool Run::finish(End end) {
 
 void Run::release() {
     bridge_ = nullptr;
-    if (phase_ == Phase::Content || phase_ == Phase::Access || phase_ == Phase::Rewrite ||
-        phase_ == Phase::ServerRewrite) {
+    if (context_.abortable == this) {
+        context_.abortable = nullptr;
+    }
+    if (may_answer(phase_)) {
         // These phases end only when their output is sent, unless they are cancelled or fail.
         context_.output.cancel();
     }

@@ -44,6 +44,7 @@ struct LuaMainSettings {
     bool load_resty_core = true;
     bool rewrite_no_postpone = false;
     bool access_no_postpone = false;
+    bool precontent_no_postpone = false;
     bool sa_restart = true;
     std::int64_t thread_cache_max_entries = 1024;
     std::int64_t max_running_timers = 256;
@@ -57,9 +58,15 @@ struct LuaMainSettings {
 };
 
 struct LuaSettings {
+    CodeRef post_read;
     CodeRef server_rewrite;
+    CodeRef find_config;
     CodeRef rewrite;
+    CodeRef post_rewrite;
+    CodeRef preaccess;
     CodeRef access;
+    CodeRef post_access;
+    CodeRef precontent;
     CodeRef content;
     CodeRef header_filter;
     CodeRef body_filter;
@@ -69,6 +76,7 @@ struct LuaSettings {
     bool transform_underscores = true;
     bool http10_buffering = true;
     bool check_client_abort = false;
+    bool ctx_keep = false;
     bool use_default_type = true;
     bool socket_log_errors = true;
     Milliseconds socket_connect_timeout{60000};

@@ -72,6 +72,7 @@ void install_ngx(lua_State* L, Vm& vm) {
     install_log(L);
     install_output(L);
     install_control(L);
+    install_client_abort(L);
     install_encoding(L);
     install_config(L, vm);
     lua_createtable(L, 0, 32);  // ngx.req
@@ -113,6 +114,7 @@ bool set_up_libraries(Vm& vm, std::string& error) {
     lua_pushcfunction(L, [](lua_State* in) {
         install_ngx(in, *static_cast<Vm*>(lua_touserdata(in, 1)));
         install_coroutines(in);
+        install_preloads(in);
         return 0;
     });
     lua_pushlightuserdata(L, &vm);
@@ -134,6 +136,7 @@ bool set_up_libraries(Vm& vm, std::string& error) {
     }
     lua_pushcfunction(L, [](lua_State* in) {
         install_coroutine_wrappers(in);
+        install_prelude(in);
         return 0;
     });
     if (lua_pcall(L, 0, 0, 0) != 0) {

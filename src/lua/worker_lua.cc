@@ -95,6 +95,15 @@ Status WorkerLua::serve(std::shared_ptr<const engine::Snapshot> snapshot) {
     return {};
 }
 
+bool WorkerLua::try_init(std::shared_ptr<const engine::Snapshot> snapshot, std::string& error) {
+    Vm* made = Vm::create(worker_, std::move(snapshot), error);
+    if (made == nullptr) {
+        return false;
+    }
+    made->release();
+    return true;
+}
+
 Vm* WorkerLua::vm_for(engine::Request& request) {
     if (current_ != nullptr && !request.get<LuaSettings>().code_cache) {
         std::string error;

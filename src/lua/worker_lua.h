@@ -23,6 +23,8 @@ public:
 
     // Builds the VM of `snapshot` and makes it the current one; a failure leaves the old one.
     Status serve(std::shared_ptr<const engine::Snapshot> snapshot);
+    // Runs init_by_lua in a VM that ends again (`-t`). False: `error` says why.
+    bool try_init(std::shared_ptr<const engine::Snapshot> snapshot, std::string& error);
     // The VM for a request's first Lua code; a new one of its own with lua_code_cache off.
     Vm* vm_for(engine::Request& request);
     Vm* current() const { return current_; }

@@ -43,7 +43,7 @@ bool names_current(const engine::Request& request, std::string_view list, bool w
 
 Status adjust_head(engine::Request& request) {
     engine::Response& response = request.response;
-    if (response.status != 200 || request.main != &request) {
+    if (response.status != 200 || request.main != &request || response.ignores_conditions) {
         return {};
     }
     const http::HeaderList& asked = request.headers;
