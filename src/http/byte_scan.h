@@ -1,10 +1,11 @@
 // Searching for the byte that ends a token, 16 bytes a step where the machine has SSE2. Private to
-// src/http. None reads outside [p, end). Any thread.
+// src/http. None reads outside [floor, end). Any thread.
 #pragma once
 
 #include <array>
 #include <bit>
 #include <cstdint>
+#include <cstring>
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
@@ -70,76 +71,79 @@ inline unsigned mask(__m128i bytes) {
 }
 #endif
 
-// The first byte that is not of kName.
-inline const char* name_end(const char* p, const char* end) {
 #if defined(__SSE2__)
-    while (end - p >= 16) {
-        const __m128i bytes = load16(p);
-        const __m128i lower = _mm_or_si128(bytes, _mm_set1_epi8(0x20));
-        const __m128i alpha = at_most(_mm_sub_epi8(lower, _mm_set1_epi8('a')), 25);
-        const __m128i digit = at_most(_mm_sub_epi8(bytes, _mm_set1_epi8('0')), 9);
-        const unsigned others =
-            ~mask(_mm_or_si128(_mm_or_si128(alpha, digit), equal(bytes, '-'))) & 0xffffU;
-        if (others != 0) {
-            return p + std::countr_zero(others);
-        }
-        p += 16;
-    }
-#endif
-    while (p != end && is(*p, kName)) {
-        ++p;
-    }
-    return p;
+inline __m128i name_bytes(__m128i bytes) {
+    const __m128i lower = _mm_or_si128(bytes, _mm_set1_epi8(0x20));
+    const __m128i alpha = at_most(_mm_sub_epi8(lower, _mm_set1_epi8('a')), 25);
+    const __m128i digit = at_most(_mm_sub_epi8(bytes, _mm_set1_epi8('0')), 9);
+    return _mm_or_si128(_mm_or_si128(alpha, digit), equal(bytes, '-'));
 }
-
-#if defined(__SSE2__)
 inline __m128i controls(__m128i bytes) {
     return _mm_or_si128(_mm_andnot_si128(equal(bytes, '\t'), at_most(bytes, 0x1f)),
                         equal(bytes, 0x7f));
 }
-#endif
+inline __m128i target_ends(__m128i bytes) {
+    return _mm_or_si128(at_most(bytes, 0x20), equal(bytes, 0x7f));
+}
 
+// The first byte of [p, end) whose bit `hits` sets in the mask of its 16 bytes. The last bytes are
+// read together with those before them, back to `floor`: heads are short, and a byte at a time
+// there would be most of the work.
+template <class Hits>
+inline const char* find(const char* p, const char* end, const char* floor, Hits hits) {
+    for (; end - p >= 16; p += 16) {
+        const unsigned found = hits(load16(p));
+        if (found != 0) {
+            return p + std::countr_zero(found);
+        }
+    }
+    if (p == end) {
+        return end;
+    }
+    if (end - floor >= 16) {
+        const unsigned found = hits(load16(end - 16)) >> (16 - (end - p));
+        return found != 0 ? p + std::countr_zero(found) : end;
+    }
+    alignas(16) char bytes[16] = {};
+    std::memcpy(bytes, p, static_cast<std::size_t>(end - p));
+    const unsigned inside = (1U << (end - p)) - 1;
+    const unsigned found = hits(load16(bytes)) & inside;
+    return found != 0 ? p + std::countr_zero(found) : end;
+}
+
+// All of these: `floor` is the first byte that may be read, p or before it.
+
+// The first byte that is not of kName.
+inline const char* name_end(const char* p, const char* end, const char* floor) {
+    return find(p, end, floor, [](__m128i bytes) { return mask(name_bytes(bytes)) ^ 0xffffU; });
+}
 // The first byte of kControl.
-inline const char* find_control(const char* p, const char* end) {
-#if defined(__SSE2__)
-    // Two blocks a step: long values (cookies, user agents) are most of a head's bytes.
-    while (end - p >= 32) {
-        const unsigned hits = mask(controls(load16(p))) | mask(controls(load16(p + 16))) << 16;
-        if (hits != 0) {
-            return p + std::countr_zero(hits);
-        }
-        p += 32;
-    }
-    if (end - p >= 16) {
-        const unsigned hits = mask(controls(load16(p)));
-        if (hits != 0) {
-            return p + std::countr_zero(hits);
-        }
-        p += 16;
-    }
-#endif
-    while (p != end && !is(*p, kControl)) {
-        ++p;
-    }
-    return p;
+inline const char* find_control(const char* p, const char* end, const char* floor) {
+    return find(p, end, floor, [](__m128i bytes) { return mask(controls(bytes)); });
+}
+// The first byte of kTargetEnd.
+inline const char* target_end(const char* p, const char* end, const char* floor) {
+    return find(p, end, floor, [](__m128i bytes) { return mask(target_ends(bytes)); });
 }
 
-// The first byte of kTargetEnd.
-inline const char* target_end(const char* p, const char* end) {
-#if defined(__SSE2__)
-    while (end - p >= 16) {
-        const __m128i bytes = load16(p);
-        const unsigned hits = mask(_mm_or_si128(at_most(bytes, 0x20), equal(bytes, 0x7f)));
-        if (hits != 0) {
-            return p + std::countr_zero(hits);
-        }
-        p += 16;
-    }
-#endif
-    while (p != end && !is(*p, kTargetEnd)) {
+#else
+
+inline const char* find(const char* p, const char* end, std::uint8_t bits, bool wanted) {
+    while (p != end && is(*p, bits) != wanted) {
         ++p;
     }
     return p;
 }
+inline const char* name_end(const char* p, const char* end, const char*) {
+    return find(p, end, kName, false);
+}
+inline const char* find_control(const char* p, const char* end, const char*) {
+    return find(p, end, kControl, true);
+}
+inline const char* target_end(const char* p, const char* end, const char*) {
+    return find(p, end, kTargetEnd, true);
+}
+
+#endif
 
 }  // namespace moongate::http::scan

@@ -39,43 +39,81 @@ const char* unusual_name_end(const char* at, const char* end, bool underscores, 
     return nullptr;
 }
 
-const char* value_end(const char* at, const char* end, bool allow_controls) {
-    at = scan::find_control(at, end);
-    while (allow_controls && at != end && *at != '\r' && *at != '\n' && *at != '\0') {
-        at = scan::find_control(at + 1, end);
-    }
-    return at;
-}
-
 bool is_space(char c) {
     return c == ' ' || c == '\t';
 }
 
-}  // namespace
+struct Name {
+    const char* end;
+    std::uint32_t hash;
+    HeaderId id;
+};
 
-ParseResult parse_fields(const char* at, const char* end, const FieldRules& rules,
-                         HeaderList& headers) {
-    ParseResult result;
-    const std::size_t most = headers.size() + rules.max_fields;
-    while (end - at > 2 || (at != end && *at != '\r')) {
-        const char* const line = at;
-        const char* name_end = scan::name_end(at, end);
-        bool valid = true;
-        if (name_end == end || *name_end != ':') [[unlikely]] {
-            name_end = unusual_name_end(name_end, end, rules.allow_underscores, valid);
-            if (name_end == nullptr) {
-                return fault(HeadError::InvalidHeaderLine, line, end);
+// The end of the letters, digits and '-' at `at`, and what name they are.
+inline Name take_name(const char* at, const char* end, const char* floor) {
+#if defined(__SSE2__)
+    // A short known name with its colon is known to be a valid one too.
+    if (end - at >= 16) [[likely]] {
+        const __m128i bytes = scan::load16(at);
+        const unsigned colon = scan::mask(scan::equal(bytes, ':'));
+        if (colon != 0) [[likely]] {
+            const auto size = static_cast<unsigned>(__builtin_ctz(colon));
+            const std::uint32_t hash = header_hash({at, size});
+            const HeaderId id = header_id_candidate(hash);
+            const detail::ShortName& known = detail::kShortNames[static_cast<std::size_t>(id)];
+            const __m128i lower = _mm_or_si128(bytes, scan::load16(known.letters));
+            const unsigned differ =
+                scan::mask(_mm_cmpeq_epi8(lower, scan::load16(known.lower))) ^ 0xffffU;
+            if (differ << (31 - size) == 0) [[likely]] {
+                return {at + size, hash, id};
             }
         }
-        if (name_end == line) [[unlikely]] {
+    }
+#endif
+    const char* stop = scan::name_end(at, end, floor);
+    const std::string_view name(at, static_cast<std::size_t>(stop - at));
+    const std::uint32_t hash = header_hash(name);
+    return {stop, hash, header_id(name, hash)};
+}
+
+}  // namespace
+
+ParseResult parse_fields(FieldSection section, const FieldRules& rules, HeaderList& headers) {
+    const auto [begin, end, floor] = section;
+    ParseResult result;
+    // With a line feed at the end no search for the end of something needs to look where it is.
+    if (begin == end || end[-1] != '\n') [[unlikely]] {
+        return fault(HeadError::InvalidHeaderLine, begin, end);
+    }
+    const std::size_t most = headers.size() + rules.max_fields;
+    const char* at = begin;
+    while (at != end && *at != '\r') {
+        const char* const line = at;
+        Name name = take_name(at, end, floor);
+        bool valid = true;
+        if (*name.end != ':') [[unlikely]] {
+            name.end = unusual_name_end(name.end, end, rules.allow_underscores, valid);
+            if (name.end == nullptr) {
+                return fault(HeadError::InvalidHeaderLine, line, end);
+            }
+            const std::string_view text(line, static_cast<std::size_t>(name.end - line));
+            name.hash = header_hash(text);
+            name.id = header_id(text, name.hash);
+        }
+        if (name.end == line) [[unlikely]] {
             return fault(HeadError::InvalidHeaderLine, line, end);
         }
-        const char* value = name_end + 1;
-        while (value != end && is_space(*value)) {
+        const char* value = name.end + 1;
+        while (is_space(*value)) {
             ++value;
         }
-        at = value_end(value, end, rules.allow_controls);
-        if (end - at < 2 || at[0] != '\r' || at[1] != '\n') [[unlikely]] {
+        at = scan::find_control(value, end, floor);
+        if (*at != '\r') [[unlikely]] {
+            while (rules.allow_controls && *at != '\r' && *at != '\n' && *at != '\0') {
+                at = scan::find_control(at + 1, end, floor);
+            }
+        }
+        if (at[0] != '\r' || at[1] != '\n') [[unlikely]] {
             return fault(HeadError::InvalidHeaderLine, line, end);
         }
         const char* last = at;
@@ -95,17 +133,15 @@ ParseResult parse_fields(const char* at, const char* end, const FieldRules& rule
         if (headers.size() == most) [[unlikely]] {
             return fault(HeadError::TooManyHeaders, line, end);
         }
-        const std::string_view name(line, static_cast<std::size_t>(name_end - line));
-        const std::uint32_t hash = header_hash(name);
-        const HeaderId id = header_id(name, hash);
-        if (headers.has(id) && rules.unique.contains(id)) [[unlikely]] {
+        if (rules.unique.contains(name.id) && headers.has(name.id)) [[unlikely]] {
             return fault(
-                id == HeaderId::Host ? HeadError::DuplicateHost : HeadError::DuplicateHeader, line,
-                end);
+                name.id == HeaderId::Host ? HeadError::DuplicateHost : HeadError::DuplicateHeader,
+                line, end);
         }
-        headers.add(name, {value, static_cast<std::size_t>(last - value)}, id, hash);
+        headers.add({line, static_cast<std::size_t>(name.end - line)},
+                    {value, static_cast<std::size_t>(last - value)}, name.id, name.hash);
     }
-    if (end - at != 2 || at[0] != '\r' || at[1] != '\n') {
+    if (end - at != 2 || at[1] != '\n') {
         return fault(HeadError::InvalidHeaderLine, at, end);
     }
     return result;

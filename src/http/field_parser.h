@@ -14,8 +14,13 @@ struct FieldRules {
     HeaderIdSet unique;           // names that must not come twice
 };
 
-// Parses from `at` to `end`, where the last bytes must be the section's empty line.
-ParseResult parse_fields(const char* at, const char* end, const FieldRules& rules,
-                         HeaderList& headers);
+struct FieldSection {
+    const char* begin;
+    const char* end;
+    const char* floor;  // what lies from here to `begin` may be read too
+};
+
+// The last bytes of the section must be its empty line.
+ParseResult parse_fields(FieldSection section, const FieldRules& rules, HeaderList& headers);
 
 }  // namespace moongate::http

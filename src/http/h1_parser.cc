@@ -154,7 +154,7 @@ HeadError parse_request_line(const char*& at, const char* end, const ParseLimits
     }
     request.method_text = between(line, at);
     const char* const target = ++at;
-    at = scan::target_end(at, end);
+    at = scan::target_end(at, end, line);
     request.target = between(target, at);
     if (end - at < 2) {
         return HeadError::InvalidRequest;
@@ -208,7 +208,7 @@ ParseResult parse_request_head(std::string_view head, const ParseLimits& limits,
                            .drop_invalid_names = limits.ignore_invalid_headers,
                            .allow_underscores = limits.underscores_in_headers,
                            .unique = kUniqueInRequests};
-    return parse_fields(at, end, rules, request.headers);
+    return parse_fields({at, end, head.data()}, rules, request.headers);
 }
 
 ParseResult parse_response_head(std::string_view head, const ParseLimits& limits, Arena& arena,
@@ -236,9 +236,9 @@ ParseResult parse_response_head(std::string_view head, const ParseLimits& limits
     } else if (at != end && *at != '\r') {
         return invalid;
     }
-    at = scan::find_control(at, end);
+    at = scan::find_control(at, end, head.data());
     while (at != end && *at != '\r' && *at != '\n' && *at != '\0') {
-        at = scan::find_control(at + 1, end);
+        at = scan::find_control(at + 1, end, head.data());
     }
     if (end - at < 2 || at[0] != '\r' || at[1] != '\n' || response.status < 100) {
         return invalid;
@@ -255,7 +255,7 @@ ParseResult parse_response_head(std::string_view head, const ParseLimits& limits
                            .allow_underscores = true,
                            .allow_controls = true,
                            .unique = kUniqueInResponses};
-    return parse_fields(at, end, rules, response.headers);
+    return parse_fields({at, end, head.data()}, rules, response.headers);
 }
 
 ParseResult parse_trailers(std::string_view lines, const ParseLimits& limits, HeaderList& headers) {
@@ -263,7 +263,7 @@ ParseResult parse_trailers(std::string_view lines, const ParseLimits& limits, He
                            .max_fields = limits.max_headers,
                            .drop_invalid_names = limits.ignore_invalid_headers,
                            .allow_underscores = limits.underscores_in_headers};
-    return parse_fields(lines.data(), lines.data() + lines.size(), rules, headers);
+    return parse_fields({lines.data(), lines.data() + lines.size(), lines.data()}, rules, headers);
 }
 
 }  // namespace moongate::http

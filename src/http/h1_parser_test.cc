@@ -6,6 +6,8 @@
 
 #include <random>
 
+#include "http/test_reference.h"
+
 namespace moongate::http {
 namespace {
 
@@ -274,6 +276,82 @@ TEST(H1Parser, RefusesBrokenResponses) {
                              arena, head)
                   .error,
               HeadError::DuplicateHeader);
+}
+
+// A field section out of pieces that matter to the grammar, with names and values of all lengths
+// around the width of a vector.
+std::string random_section(std::mt19937& random) {
+    static constexpr std::string_view kNames[] = {"Host",
+                                                  "TE",
+                                                  "Content-Length",
+                                                  "X",
+                                                  "User-Agent",
+                                                  "access-control-allow-credentials",
+                                                  "Sec-WebSocket-Extensions",
+                                                  "x_y",
+                                                  "a.b",
+                                                  "Content-Lengtj",
+                                                  "@ost",
+                                                  "Transfer-Encoding"};
+    static constexpr std::string_view kOdd[] = {" ",    "\t",   "\r",    "\n",
+                                                "\x01", "\x7f", "\xff",  ":",
+                                                "_",    "\r\n", "\r\n ", std::string_view("\0", 1)};
+    const auto odd = [&] { return std::string(kOdd[random() % std::size(kOdd)]); };
+    const bool clean = random() % 2 == 0;
+    std::string text;
+    for (unsigned lines = random() % 6; lines > 0; --lines) {
+        std::string name(kNames[random() % std::size(kNames)]);
+        if (random() % 3 == 0) {
+            name = std::string(random() % 40, 'n');
+        }
+        for (char& c : name) {
+            c = random() % 4 == 0 && is_alpha(c) ? static_cast<char>(c ^ 0x20) : c;
+        }
+        std::string value(random() % 70, 'v');
+        if (!clean && random() % 8 == 0) {
+            name.insert(random() % (name.size() + 1), odd());
+        }
+        if (!clean && random() % 8 == 0) {
+            value.insert(random() % (value.size() + 1), odd());
+        }
+        static constexpr std::string_view kSpaces[] = {" ", "", "\t ", "  "};
+        text += name + ":" + std::string(kSpaces[random() % 4]) + value +
+                std::string(random() % 4 == 0 ? " \t" : "") + "\r\n";
+    }
+    return text + "\r\n";
+}
+
+TEST(H1Parser, ReadsFieldLinesAsTheModelDoes) {
+    std::mt19937 random(11);
+    int accepted = 0;
+    for (int round = 0; round < 40000; ++round) {
+        const std::string text = random_section(random);
+        FieldRules rules{.max_line = random() % 4 == 0 ? 40U : 8192U,
+                         .max_fields = random() % 8 == 0 ? 2U : 1000U,
+                         .drop_invalid_names = random() % 2 == 0,
+                         .allow_underscores = random() % 2 == 0,
+                         .allow_controls = random() % 2 == 0};
+        rules.unique = HeaderIdSet{HeaderId::Host, HeaderId::ContentLength};
+        // On the heap and of that very size, so that a sanitizer sees what is read outside.
+        const std::vector<char> bytes(text.begin(), text.end());
+        Arena arena;
+        HeaderList headers(arena);
+        const ParseResult got =
+            parse_fields({bytes.data(), bytes.data() + bytes.size(), bytes.data()}, rules, headers);
+        const reference::Fields want = reference::parse_fields(text, rules);
+        ASSERT_EQ(got.error, want.error) << text;
+        ASSERT_EQ(got.ignored_headers, want.ignored) << text;
+        ASSERT_EQ(got.detail, want.detail) << text;
+        ASSERT_EQ(headers.size(), want.kept.size()) << text;
+        for (std::size_t i = 0; i < headers.size(); ++i) {
+            ASSERT_EQ(headers[i].name, want.kept[i].first) << text;
+            ASSERT_EQ(headers[i].value, want.kept[i].second) << text;
+            ASSERT_EQ(headers[i].hash, header_hash(headers[i].name)) << text;
+            ASSERT_EQ(headers[i].id, header_id(headers[i].name)) << text;
+        }
+        accepted += got.error == HeadError::None ? 1 : 0;
+    }
+    EXPECT_GT(accepted, 10000);
 }
 
 }  // namespace

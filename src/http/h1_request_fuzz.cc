@@ -1,5 +1,6 @@
-// Request heads: the same verdict however the bytes are split, no line end or NUL in what is
-// accepted, and a head written from a parsed one parses to the same.
+// Request heads: the same verdict however the bytes are split, field lines read as the slow model
+// reads them, no line end or NUL in what is accepted, and a head written from a parsed one parses
+// to the same.
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -7,6 +8,7 @@
 #include "http/framing.h"
 #include "http/h1_parser.h"
 #include "http/h1_writer.h"
+#include "http/test_reference.h"
 
 namespace {
 
@@ -44,6 +46,32 @@ bool acceptable(std::string_view head, const ParseLimits& limits, Arena& arena,
            request_framing(request, arena).error == HeadError::None;
 }
 
+// The field lines of a head, valid or not, on their own.
+void compare_fields(std::string_view head, const ParseLimits& limits) {
+    const std::size_t line_end =
+        head.find('\n', std::min(head.find_first_not_of("\r\n"), head.size()));
+    if (line_end == std::string_view::npos || !head.ends_with("\r\n")) {
+        return;
+    }
+    const std::vector<char> bytes(head.begin() + static_cast<std::ptrdiff_t>(line_end) + 1,
+                                  head.end());
+    const std::string_view section(bytes.data(), bytes.size());
+    Arena arena;
+    HeaderList headers(arena);
+    const ParseResult got = parse_trailers(section, limits, headers);
+    const reference::Fields want =
+        reference::parse_fields(section, {.max_line = limits.max_header_line,
+                                          .max_fields = limits.max_headers,
+                                          .drop_invalid_names = limits.ignore_invalid_headers,
+                                          .allow_underscores = limits.underscores_in_headers});
+    require(got.error == want.error && got.ignored_headers == want.ignored &&
+            got.detail == want.detail && headers.size() == want.kept.size());
+    for (std::size_t i = 0; i < headers.size(); ++i) {
+        require(headers[i].name == want.kept[i].first && headers[i].value == want.kept[i].second &&
+                headers[i].id == header_id(headers[i].name));
+    }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -67,6 +95,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     RequestHead whole;
     const std::size_t end = scan(input, input.size() + 1, limits);
     const bool accepted = acceptable(input.substr(0, end), limits, arena, whole);
+    compare_fields(input.substr(0, end), limits);
     for (const std::size_t step : {std::size_t{1}, std::size_t{data[1]} % 32 + 2}) {
         RequestHead again;
         const std::size_t again_end = scan(input, step, limits);

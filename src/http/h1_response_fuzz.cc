@@ -1,5 +1,5 @@
-// Response heads: the same verdict however the bytes are split, and a head written from a parsed
-// one parses to the same framing.
+// Response heads: the same verdict however the bytes are split, field lines read as the slow model
+// reads them, and a head written from a parsed one parses to the same framing.
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -7,6 +7,7 @@
 #include "http/framing.h"
 #include "http/h1_parser.h"
 #include "http/h1_writer.h"
+#include "http/test_reference.h"
 
 namespace {
 
@@ -69,6 +70,20 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
     if (!accepted) {
         return 0;
+    }
+    const std::string_view head = input.substr(0, end);
+    const reference::Fields want = reference::parse_fields(
+        head.substr(head.find('\n') + 1),
+        {.max_line = limits.max_header_line,
+         .max_fields = limits.max_headers,
+         .drop_invalid_names = false,
+         .allow_underscores = true,
+         .allow_controls = true,
+         .unique = HeaderIdSet{HeaderId::ContentLength, HeaderId::TransferEncoding}});
+    require(want.error == HeadError::None && want.kept.size() == whole.headers.size());
+    for (std::size_t i = 0; i < whole.headers.size(); ++i) {
+        require(whole.headers[i].name == want.kept[i].first &&
+                whole.headers[i].value == want.kept[i].second);
     }
     require(whole.status >= 100 && whole.status <= 999);
     std::string written(response_head_size(whole), '\0');

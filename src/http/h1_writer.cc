@@ -59,7 +59,7 @@ bool may_hold_control(const char* text, std::size_t bytes) {
         return hits != 0;
     }
 #endif
-    return scan::find_control(text, text + bytes) != text + bytes;
+    return scan::find_control(text, text + bytes, text) != text + bytes;
 }
 
 }  // namespace
@@ -70,8 +70,8 @@ void ByteWriter::append_value(std::string_view value) {
     if (!may_hold_control(from, value.size())) [[likely]] {
         return;
     }
-    for (const char* bad = scan::find_control(from, at_); bad != at_;
-         bad = scan::find_control(bad + 1, at_)) {
+    for (const char* bad = scan::find_control(from, at_, from); bad != at_;
+         bad = scan::find_control(bad + 1, at_, from)) {
         if (*bad == '\r' || *bad == '\n' || *bad == '\0') {
             from[bad - from] = ' ';
         }
@@ -186,8 +186,8 @@ bool valid_header_value(std::string_view value) {
 }
 
 bool valid_request_target(std::string_view target) {
-    return !target.empty() && scan::target_end(target.data(), target.data() + target.size()) ==
-                                  target.data() + target.size();
+    return !target.empty() && scan::target_end(target.data(), target.data() + target.size(),
+                                               target.data()) == target.data() + target.size();
 }
 
 }  // namespace moongate::http

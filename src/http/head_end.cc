@@ -30,18 +30,24 @@ std::size_t find_empty_line(std::string_view bytes, std::size_t at) {
     const char* data = bytes.data();
     const std::size_t size = bytes.size();
 #if defined(__SSE2__)
-    while (size - at >= 16) {
-        using scan::equal;
-        using scan::load16;
-        const __m128i before = load16(data + at - 1);
+    using scan::equal;
+    using scan::load16;
+    const auto empty_lines = [data](std::size_t from) {
+        const __m128i before = load16(data + from - 1);
         const __m128i empty =
             _mm_or_si128(equal(before, '\n'),
-                         _mm_and_si128(equal(before, '\r'), equal(load16(data + at - 2), '\n')));
-        const unsigned hits = scan::mask(_mm_and_si128(equal(load16(data + at), '\n'), empty));
+                         _mm_and_si128(equal(before, '\r'), equal(load16(data + from - 2), '\n')));
+        return scan::mask(_mm_and_si128(equal(load16(data + from), '\n'), empty));
+    };
+    for (; size - at >= 16; at += 16) {
+        const unsigned hits = empty_lines(at);
         if (hits != 0) {
             return at + static_cast<std::size_t>(std::countr_zero(hits));
         }
-        at += 16;
+    }
+    if (at < size && size >= 18) {
+        const unsigned hits = empty_lines(size - 16) >> (16 - (size - at));
+        return hits != 0 ? at + static_cast<std::size_t>(std::countr_zero(hits)) : kNpos;
     }
 #endif
     for (; at < size; ++at) {

@@ -46,6 +46,21 @@ constexpr std::array<KnownName, kHeaderIdCount> kKnownNames = [] {
     return rows;
 }();
 
+constexpr std::array<ShortName, kHeaderIdCount> kShortNames = [] {
+    std::array<ShortName, kHeaderIdCount> rows{};
+    for (std::size_t id = 1; id < kHeaderIdCount; ++id) {
+        const std::string_view name = kNames[id];
+        for (std::size_t i = 0; name.size() < 16 && i < name.size(); ++i) {
+            rows[id].lower[i] = ascii_lower(name[i]);
+            rows[id].letters[i] = is_alpha(name[i]) ? 0x20 : 0;
+        }
+        if (name.size() < 16) {
+            rows[id].lower[name.size()] = ':';
+        }
+    }
+    return rows;
+}();
+
 constexpr std::array<HeaderId, kHeaderTableSize> kHeaderTable = [] {
     std::array<HeaderId, kHeaderTableSize> slots{};
     for (std::size_t id = 1; id < kHeaderIdCount; ++id) {

@@ -192,6 +192,11 @@ struct KnownName {
     char lower[32];
     std::uint8_t size;
 };
+// A known name of up to 15 bytes with its colon, for a comparison in one step; zeros for others.
+struct alignas(32) ShortName {
+    char lower[16];
+    char letters[16];  // 0x20 where `lower` has a letter
+};
 
 inline constexpr std::uint32_t kHeaderTableBits = 9;
 inline constexpr std::size_t kHeaderTableSize = std::size_t{1} << kHeaderTableBits;
@@ -199,6 +204,7 @@ inline constexpr std::size_t kHeaderTableSize = std::size_t{1} << kHeaderTableBi
 inline constexpr std::uint32_t kHeaderTableFactor = 0xf9d06d95;
 
 extern const std::array<KnownName, kHeaderIdCount> kKnownNames;
+extern const std::array<ShortName, kHeaderIdCount> kShortNames;
 extern const std::array<HeaderId, kHeaderTableSize> kHeaderTable;
 
 inline bool same_known_name(const KnownName& known, std::string_view name) {
@@ -234,11 +240,14 @@ inline bool same_known_name(const KnownName& known, std::string_view name) {
 
 }  // namespace detail
 
+// The only known name that may have this hash.
+inline HeaderId header_id_candidate(std::uint32_t hash) {
+    return detail::kHeaderTable[static_cast<std::uint32_t>(hash * detail::kHeaderTableFactor) >>
+                                (32 - detail::kHeaderTableBits)];
+}
 // Other where `name` is not in the list. Letter case does not matter. `hash` is header_hash(name).
 inline HeaderId header_id(std::string_view name, std::uint32_t hash) {
-    const HeaderId id =
-        detail::kHeaderTable[static_cast<std::uint32_t>(hash * detail::kHeaderTableFactor) >>
-                             (32 - detail::kHeaderTableBits)];
+    const HeaderId id = header_id_candidate(hash);
     return detail::same_known_name(detail::kKnownNames[static_cast<std::size_t>(id)], name)
                ? id
                : HeaderId::Other;

@@ -1,14 +1,17 @@
-// Slow, plain models of the chunked coding and of URI normalisation, written for reading. Unit
-// tests and fuzz targets compare the real codecs with them. Not part of the product.
+// Slow, plain models of field lines, of the chunked coding and of URI normalisation, written for
+// reading. Unit tests and fuzz targets compare the real codecs with them. Not part of the product.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/strings.h"
+#include "http/field_parser.h"
 
 namespace moongate::http::reference {
 
@@ -143,6 +146,82 @@ inline std::optional<std::string> normalize_path(std::string_view uri, bool merg
         result += "/" + segment;
     }
     return directory || result.empty() ? result + "/" : result;
+}
+
+struct Fields {
+    HeadError error = HeadError::None;
+    std::uint32_t ignored = 0;  // counted where there is no error
+    std::string detail;
+    std::vector<std::pair<std::string, std::string>> kept;  // with an error: those before it
+};
+
+// Field lines of a section that ends with its empty line, a byte at a time.
+inline Fields parse_fields(std::string_view section, const FieldRules& rules) {
+    Fields result;
+    std::vector<std::string> seen;
+    for (std::size_t at = 0; section.substr(at) != "\r\n";) {
+        const std::string_view rest = section.substr(at);
+        const std::string_view line = rest.substr(0, rest.find_first_of("\r\n"));
+        const auto refuse = [&](HeadError error) {
+            result.error = error;
+            result.ignored = 0;
+            result.detail = line;
+            return result;
+        };
+        const std::size_t colon = rest.find(':');
+        if (colon == std::string_view::npos || colon == 0) {
+            return refuse(HeadError::InvalidHeaderLine);
+        }
+        bool valid = true;
+        for (const char c : rest.substr(0, colon)) {
+            const auto byte = static_cast<unsigned char>(c);
+            if (byte <= 0x20 || byte == 0x7f) {
+                return refuse(HeadError::InvalidHeaderLine);
+            }
+            valid = valid && (is_alpha(c) || is_digit(c) || c == '-' ||
+                              (c == '_' && rules.allow_underscores));
+        }
+        std::size_t stop = colon + 1;
+        for (; stop < rest.size(); ++stop) {
+            const auto byte = static_cast<unsigned char>(rest[stop]);
+            const bool control = (byte < 0x20 && byte != '\t') || byte == 0x7f;
+            if (control && (!rules.allow_controls || byte == '\r' || byte == '\n' || byte == 0)) {
+                break;
+            }
+        }
+        if (rest.substr(stop, 2) != "\r\n") {
+            return refuse(HeadError::InvalidHeaderLine);
+        }
+        std::string_view value = rest.substr(colon + 1, stop - colon - 1);
+        const std::size_t first = std::min(value.find_first_not_of(" \t"), value.size());
+        value = value.substr(first, value.find_last_not_of(" \t") + 1 - first);
+        at += stop + 2;
+        if (stop + 2 > rules.max_line) {
+            return refuse(HeadError::HeaderTooLong);
+        }
+        if (!valid && rules.drop_invalid_names) {
+            if (result.ignored++ == 0) {
+                result.detail = line;
+            }
+            continue;
+        }
+        if (result.kept.size() == rules.max_fields) {
+            return refuse(HeadError::TooManyHeaders);
+        }
+        std::string lower(rest.substr(0, colon));
+        for (char& c : lower) {
+            c = ascii_lower(c);
+        }
+        const HeaderId id = header_id(lower);
+        if (id != HeaderId::Other && rules.unique.contains(id) &&
+            std::find(seen.begin(), seen.end(), lower) != seen.end()) {
+            return refuse(id == HeaderId::Host ? HeadError::DuplicateHost
+                                               : HeadError::DuplicateHeader);
+        }
+        seen.push_back(lower);
+        result.kept.emplace_back(rest.substr(0, colon), value);
+    }
+    return result;
 }
 
 }  // namespace moongate::http::reference
