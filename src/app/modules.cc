@@ -3,7 +3,9 @@
 #include "engine/core_module.h"
 #include "lua/module.h"
 #include "modules/access.h"
+#include "modules/array_var/array_var.h"
 #include "modules/encrypted_session/encrypted_session.h"
+#include "modules/form_input/form_input.h"
 #include "modules/headers.h"
 #include "modules/headers_more/headers_more.h"
 #include "modules/log/log.h"
@@ -32,6 +34,8 @@ constexpr const engine::Module* kModules[] = {
     &modules::map_module,
     &modules::rewrite_module,
     &modules::set_misc_module,
+    &modules::array_var_module,
+    &modules::form_input_module,
     &modules::encrypted_session_module,
     &modules::access_module,
     &modules::try_files_module,

@@ -155,7 +155,10 @@ void install(engine::Location& location) {
     if (!location.content) {
         location.content = {.name = "proxy_pass", .wait = &proxy_handler};
     }
-    if (location.kind == engine::LocationKind::Prefix && location.name.ends_with('/')) {
+    const bool by_name = location.kind == engine::LocationKind::Prefix ||
+                         location.kind == engine::LocationKind::PrefixNoRegex ||
+                         location.kind == engine::LocationKind::Exact;
+    if (by_name && location.name.ends_with('/')) {
         location.auto_redirect = true;
     }
 }

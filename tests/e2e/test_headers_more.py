@@ -153,11 +153,21 @@ def test_content_length(moongate):
     gateway = moongate(server="""
         location /clear { more_clear_headers Content-Length; return 200 hello; }
         location /set { more_set_headers 'Content-Length: 2'; return 200 hi; }
+        location /short { more_set_headers 'Content-Length: 3'; return 200 hello; }
     """)
     answer = gateway.get("/clear")
     assert (answer.header("Content-Length"), answer.header("Transfer-Encoding"), answer.body) == \
         (None, "chunked", b"hello")
     assert gateway.get("/set").all("Content-Length") == ["2"]
+    # More would be read as the next response.
+    answer = gateway.get("/short")
+    assert (answer.header("Content-Length"), answer.body) == ("3", b"hel")
+
+
+@pytest.mark.moongate_only
+def test_a_body_longer_than_its_content_length_ends_the_connection(moongate):
+    gateway = moongate(server="location / { more_set_headers 'Content-Length: 3'; return 200 hello; }")
+    assert gateway.raw(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").endswith(b"\r\n\r\nhel")
 
 
 def test_location(moongate):

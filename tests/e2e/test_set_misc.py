@@ -184,6 +184,7 @@ def test_set_rotate(moongate):
     assert value_of(gateway, "/given?n=x") == "1"
     assert 'bad current value: "x"' in gateway.error_log()
     assert gateway.get("/bad").status == 500
+    assert 'set_rotate: bad "to" argument value: "x"' in gateway.error_log()
 
 
 def test_set_local_today(moongate):

@@ -277,6 +277,28 @@ void ServerExchange::start_response(const ResponseStart& start) {
     output.commit(static_cast<std::size_t>(writer.position() - first));
 }
 
+namespace {
+
+// The first `bytes` of `parts`, which have more.
+std::span<const BodyPart> first_bytes(Arena& arena, std::span<const BodyPart> parts,
+                                      std::size_t bytes) {
+    const auto kept = arena.make_array<BodyPart>(parts.size());
+    std::size_t count = 0;
+    for (const BodyPart& part : parts) {
+        if (bytes == 0) {
+            break;
+        }
+        const std::size_t size = std::min(part.size(), bytes);
+        BodyPart& first = kept[count++] = part;
+        first.bytes = first.bytes.substr(0, size);
+        first.file_size = part.file >= 0 ? size : 0;
+        bytes -= size;
+    }
+    return kept.first(count);
+}
+
+}  // namespace
+
 async::Task<Status> ServerExchange::write(std::span<const BodyPart> parts, WriteFlags flags,
                                           Milliseconds timeout) {
     Output& output = session_.output_;
@@ -289,10 +311,10 @@ async::Task<Status> ServerExchange::write(std::span<const BodyPart> parts, Write
         bytes = 0;
     } else if (promised_ >= 0) {
         if (bytes > static_cast<std::uint64_t>(promised_)) {
-            aborted_ = true;  // more than Content-Length said would be read as the next response
-            return async::Task<Status>::ready(
-                Error{.kind = ErrorKind::Protocol,
-                      .detail = "response is longer than its Content-Length"});
+            // What Content-Length said is sent; more would be read as the next response.
+            bytes = static_cast<std::size_t>(promised_);
+            parts = first_bytes(arena_, parts, bytes);
+            keep_alive_ = false;
         }
         promised_ -= static_cast<std::int64_t>(bytes);
     }

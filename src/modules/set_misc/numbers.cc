@@ -20,17 +20,26 @@ struct Bounds {
     std::int64_t to = 0;
 };
 
+// What a directive writes around a wrong value.
+struct Complaint {
+    std::string_view directive;
+    std::string_view before;
+    std::string_view after;
+};
+
 // Plain digits in either order; nothing (logged) where one is not.
-std::optional<Bounds> read_bounds(engine::Request& request, std::string_view directive,
+std::optional<Bounds> read_bounds(engine::Request& request, const Complaint& complaint,
                                   std::string_view from, std::string_view to) {
     const auto low = parse_number<std::int64_t>(from);
     if (!low) {
-        request.log_error(LogLevel::Error, "{}: bad \"from\" argument: {}", directive, from);
+        request.log_error(LogLevel::Error, "{}: bad \"from\" argument{}{}{}", complaint.directive,
+                          complaint.before, from, complaint.after);
         return std::nullopt;
     }
     const auto high = parse_number<std::int64_t>(to);
     if (!high) {
-        request.log_error(LogLevel::Error, "{}: bad \"to\" argument: {}", directive, to);
+        request.log_error(LogLevel::Error, "{}: bad \"to\" argument{}{}{}", complaint.directive,
+                          complaint.before, to, complaint.after);
         return std::nullopt;
     }
     return Bounds{std::min(*low, *high), std::max(*low, *high)};
@@ -71,7 +80,7 @@ Result<std::string_view> secure_random(engine::Request& request, std::string_vie
 }  // namespace
 
 Result<std::string_view> set_random(engine::Request& request, SetValues values, const void*) {
-    const auto bounds = read_bounds(request, "set_random", values[0], values[1]);
+    const auto bounds = read_bounds(request, {"set_random", ": ", ""}, values[0], values[1]);
     if (!bounds) {
         return set_failure();
     }
@@ -94,7 +103,8 @@ Result<std::string_view> set_secure_random_lcalpha(engine::Request& request, Set
 // location had last.
 Result<std::string_view> set_rotate(engine::Request& request, SetValues values, const void* data) {
     auto& counter = *static_cast<RotateCounter*>(const_cast<void*>(data));
-    const auto bounds = read_bounds(request, "set_rotate", values[1], values[2]);
+    const auto bounds =
+        read_bounds(request, {"set_rotate", " value: \"", "\""}, values[1], values[2]);
     if (!bounds) {
         return set_failure();
     }

@@ -160,7 +160,7 @@ constexpr std::array kRows{
     one_value("set_quote_json_str", "Quotes a value as a string of JSON; an empty one is null."),
     one_value("set_unescape_uri", "Decodes %XX, and '+' as a space."),
     one_value("set_escape_uri", "Encodes as a part of a URI."),
-    conf::custom<apply_upstream_list>("upstream_list", conf::kHttp, conf::kTwoOrMore, "",
+    conf::custom<apply_upstream_list>("upstream_list", conf::kHttpLevels, conf::kTwoOrMore, "",
                                       "Names a list of upstreams for set_hashed_upstream.")
         .syntax("name upstream ..."),
     conf::custom<apply_hashed_upstream>("set_hashed_upstream", kSetContexts, conf::kTake3, "",
