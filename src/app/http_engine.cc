@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "app/engine_control.h"
+#include "app/version.h"
 #include "base/clock.h"
 #include "conf/compiler.h"
 #include "conf/syntax.h"
@@ -252,6 +253,7 @@ std::unique_ptr<HttpEngine::Loaded> HttpEngine::compile(const LoadRequest& reque
     compiler.set_extension(loaded->logs_);
     auto& builder = compiler.extension<engine::SnapshotBuilder>();
     builder.modules = modules_;
+    builder.configure_arguments = configure_arguments();
     auto main = compiler.compile(statements);
     if (!main) {
         return refuse(main.error());

@@ -26,6 +26,17 @@ std::string version_text() {
     return fmt::format("nginx version: {}\nmoongate version: {}\n", kNginxVersion, kVersion);
 }
 
+std::string configure_arguments() {
+    std::string text =
+        fmt::format("--prefix={0} --conf-path={1}{2} --error-log-path={1}{3} --pid-path={1}{4}",
+                    kDefaultPrefix.substr(0, kDefaultPrefix.size() - 1), kDefaultPrefix,
+                    kDefaultConfiguration, kDefaultErrorLog, kDefaultPid);
+    for (std::string_view argument : kConfigureArguments) {
+        text += fmt::format(" {}", argument);
+    }
+    return text;
+}
+
 std::string build_text() {
     constexpr std::string_view kBuiltWith = OPENSSL_VERSION_TEXT;
     const std::string_view running = OpenSSL_version(OPENSSL_VERSION);
@@ -33,14 +44,8 @@ std::string build_text() {
     if (running != kBuiltWith) {
         text += fmt::format(" (running with {})", running);
     }
-    text += fmt::format("\nTLS SNI support enabled\nconfigure arguments: --prefix={}",
-                        kDefaultPrefix.substr(0, kDefaultPrefix.size() - 1));
-    text += fmt::format(" --conf-path={0}{1} --error-log-path={0}{2} --pid-path={0}{3}",
-                        kDefaultPrefix, kDefaultConfiguration, kDefaultErrorLog, kDefaultPid);
-    for (std::string_view argument : kConfigureArguments) {
-        text += fmt::format(" {}", argument);
-    }
-    text += '\n';
+    text +=
+        fmt::format("\nTLS SNI support enabled\nconfigure arguments: {}\n", configure_arguments());
     return text;
 }
 

@@ -24,6 +24,8 @@ inline constexpr std::string_view kDefaultPid = "logs/nginx.pid";
 std::string_view compiler_text();
 // The two lines of -v.
 std::string version_text();
+// "--prefix=… --with-pcre …", as -V shows them and ngx.config.nginx_configure() returns them.
+std::string configure_arguments();
 // What -V adds: compiler, OpenSSL, configure arguments.
 std::string build_text();
 

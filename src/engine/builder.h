@@ -54,6 +54,7 @@ class SnapshotBuilder {
 public:
     // Set by the application before compiling; must outlive the snapshots.
     std::span<const Module* const> modules;
+    std::string configure_arguments;  // as -V tells them
     conf::SettingsRef http;
     bool has_http = false;
     // Directories for temporary files that the configuration names: the application creates them

@@ -301,7 +301,7 @@ constexpr conf::Directive kRows[] = {
         "Accepted for compatibility: modules are built in; a note tells so.")
         .syntax("file"),
     conf::custom<apply_thread_pool>("thread_pool", conf::kMain, conf::kTake23, "",
-                                    "Accepted for compatibility: file reads use no thread pool.")
+                                    "Threads for ngx.run_worker_thread(); file reads use none.")
         .syntax("name threads=number [max_queue=number]"),
     conf::flag<&MainSettings::pcre_jit>(
         "pcre_jit", conf::kMain, "off",

@@ -8,6 +8,7 @@
 #include <string_view>
 
 namespace moongate::engine {
+class Snapshot;
 class WorkerState;
 }
 
@@ -29,11 +30,12 @@ void install_log(lua_State* L);
 void install_request(lua_State* L);
 void install_request_body(lua_State* L);
 void install_encoding(lua_State* L);
-void install_config(lua_State* L, Vm& vm);
+void install_config(lua_State* L, const engine::Snapshot& snapshot);
 void install_coroutines(lua_State* L);
 void install_threads(lua_State* L);
 void install_timers(lua_State* L);
-void install_shared_dicts(lua_State* L, Vm& vm);
+void install_shared_dicts(lua_State* L, const engine::Snapshot& snapshot);
+void install_worker_threads(lua_State* L);
 void install_sockets(lua_State* L);
 // After resty.core: its wrappers fall back to the plain functions in filters, ours wait there too.
 void install_coroutine_wrappers(lua_State* L);

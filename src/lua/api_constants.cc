@@ -72,13 +72,9 @@ constexpr Constant kConstants[] = {
     {"HTTP_INSUFFICIENT_STORAGE", 507},
 };
 
-int prefix(lua_State* L) {
-    push(L, Vm::current()->settings().prefix);
-    return 1;
-}
-
-int configure(lua_State* L) {
-    lua_pushliteral(L, "");
+// ngx.config.prefix() and nginx_configure(): their text is an upvalue.
+int config_text(lua_State* L) {
+    lua_pushvalue(L, lua_upvalueindex(1));
     return 1;
 }
 
@@ -155,7 +151,7 @@ void install_constants(lua_State* L) {
     lua_setfield(L, -2, "resp");
 }
 
-void install_config(lua_State* L, Vm&) {
+void install_config(lua_State* L, const engine::Snapshot& snapshot) {
     lua_createtable(L, 0, 8);
     lua_pushliteral(L, "http");
     lua_setfield(L, -2, "subsystem");
@@ -166,8 +162,12 @@ void install_config(lua_State* L, Vm&) {
     // lua-resty-core 0.1.25 wants exactly this.
     lua_pushinteger(L, 10023);
     lua_setfield(L, -2, "ngx_lua_version");
-    set_function(L, "prefix", prefix);
-    set_function(L, "nginx_configure", configure);
+    push(L, snapshot.http().get<LuaMainSettings>().prefix);
+    lua_pushcclosure(L, config_text, 1);
+    lua_setfield(L, -2, "prefix");
+    push(L, snapshot.http().get<LuaMainSettings>().configure_arguments);
+    lua_pushcclosure(L, config_text, 1);
+    lua_setfield(L, -2, "nginx_configure");
     lua_setfield(L, -2, "config");
 }
 

@@ -8,6 +8,7 @@
 #include "lua/context.h"
 #include "lua/ffi.h"
 #include "lua/log_ring.h"
+#include "lua/thread_vm.h"
 
 namespace moongate::lua {
 namespace {
@@ -50,12 +51,18 @@ void append_value(lua_State* L, int index, std::string& to) {
     }
 }
 
+// Of init_by_lua, or of a thread that has no worker.
+const Log& log_without_context() {
+    const Vm* vm = Vm::current();
+    return vm != nullptr ? vm->log() : *ThreadVm::log_of_thread();
+}
+
 int write_log(lua_State* L, int level, int first) {
     Context* context = Context::of(L);
     Vm* vm = context != nullptr ? &context->vm : Vm::current();
     const auto wanted = static_cast<LogLevel>(level);
-    const Log& log = context != nullptr ? context->log() : vm->log();
-    const bool captured = capture_wants(vm->worker(), wanted);
+    const Log& log = context != nullptr ? context->log() : log_without_context();
+    const bool captured = vm != nullptr && capture_wants(vm->worker(), wanted);
     if (!log.enabled(wanted) && !captured) {
         return 0;
     }
@@ -142,18 +149,18 @@ MOONGATE_FFI int ngx_http_lua_ffi_raw_log(Context* context, int level, const uns
     const std::string_view line(reinterpret_cast<const char*>(text), size);
     const auto wanted = static_cast<LogLevel>(level);
     Vm* vm = context != nullptr ? &context->vm : Vm::current();
-    if (capture_wants(vm->worker(), wanted)) {
+    if (vm != nullptr && capture_wants(vm->worker(), wanted)) {
         capture(vm->worker(), wanted, line);
     }
     if (context != nullptr) {
         context->log_line(wanted, line);
-    } else if (vm->log().enabled(wanted)) {
-        vm->log().write(wanted, 0, line);
+    } else if (const auto& log = log_without_context(); log.enabled(wanted)) {
+        log.write(wanted, 0, line);
     }
     return kFfiOk;
 }
 
 MOONGATE_FFI int ngx_http_lua_ffi_errlog_get_sys_filter_level(Context* context) {
     return static_cast<int>(context != nullptr ? context->log().level()
-                                               : Vm::current()->log().level());
+                                               : log_without_context().level());
 }

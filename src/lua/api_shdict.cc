@@ -131,8 +131,8 @@ int flush_expired(lua_State* L) {
 
 }  // namespace
 
-void install_shared_dicts(lua_State* L, Vm& vm) {
-    const SharedDicts* dicts = vm.snapshot().get<SharedDicts>();
+void install_shared_dicts(lua_State* L, const engine::Snapshot& snapshot) {
+    const SharedDicts* dicts = snapshot.get<SharedDicts>();
     const int count = dicts == nullptr ? 0 : static_cast<int>(dicts->size());
     lua_createtable(L, 0, count);
     if (count > 0) {

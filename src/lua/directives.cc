@@ -2,6 +2,7 @@
 
 #include "conf/compiler.h"
 #include "conf/values.h"
+#include "engine/builder.h"
 #include "lua/directives_code.h"
 
 namespace moongate::lua {
@@ -267,7 +268,10 @@ std::span<const Directive> lua_directives() {
 
 Applied finish_lua_settings(Compiler& compiler, conf::Level& level) {
     if (level.get<LuaMainSettings>().prefix.empty()) {
-        level.edit<LuaMainSettings>().prefix = compiler.prefix();
+        LuaMainSettings& settings = level.edit<LuaMainSettings>();
+        settings.prefix = compiler.prefix();
+        settings.configure_arguments =
+            compiler.extension<engine::SnapshotBuilder>().configure_arguments;
     }
     return {};
 }

@@ -62,7 +62,11 @@ Op wait_op(Coroutine& waiting, Semaphore& semaphore, Milliseconds time) {
 
 using namespace moongate::lua;
 
-MOONGATE_FFI int ngx_http_lua_ffi_sema_new(Semaphore** made, int count, const char**) {
+MOONGATE_FFI int ngx_http_lua_ffi_sema_new(Semaphore** made, int count, const char** error) {
+    if (Vm::current() == nullptr) {
+        *error = "no event loop in this thread";
+        return kFfiError;
+    }
     *made = new Semaphore(Vm::current()->worker().reactor());
     (*made)->resources = count;
     return kFfiOk;

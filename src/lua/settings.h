@@ -35,7 +35,8 @@ struct SharedDictSettings {
 
 // http {} only.
 struct LuaMainSettings {
-    std::string prefix;  // the server's; ends in /
+    std::string prefix;               // the server's; ends in /
+    std::string configure_arguments;  // ngx.config.nginx_configure()
     std::string package_path;
     std::string package_cpath;
     CodeRef init;

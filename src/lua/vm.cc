@@ -11,6 +11,7 @@
 #include "engine/worker_state.h"
 #include "lua/api.h"
 #include "lua/context.h"
+#include "lua/thread_pools.h"
 #include "lua/timers.h"
 #include "lua/worker_lua.h"
 
@@ -53,6 +54,7 @@ Vm* Vm::create(engine::WorkerState& worker, std::shared_ptr<const engine::Snapsh
 }
 
 Vm::~Vm() {
+    thread_pools_.reset();
     timers_.reset();
     if (main_ != nullptr) {
         lua_close(main_);
@@ -67,6 +69,13 @@ void Vm::release() {
     if (--users_ == 0) {
         delete this;
     }
+}
+
+ThreadPools& Vm::thread_pools() {
+    if (thread_pools_ == nullptr) {
+        thread_pools_ = std::make_unique<ThreadPools>(*this);
+    }
+    return *thread_pools_;
 }
 
 const Log& Vm::log() const {

@@ -25,6 +25,7 @@ namespace moongate::lua {
 
 struct Context;
 struct Coroutine;
+class ThreadPools;
 class TimerSet;
 
 // A Lua thread and where the registry holds it.
@@ -48,10 +49,13 @@ public:
     lua_State* state() const { return main_; }
     engine::WorkerState& worker() const { return *worker_; }
     const engine::Snapshot& snapshot() const { return *snapshot_; }
+    const std::shared_ptr<const engine::Snapshot>& shared_snapshot() const { return snapshot_; }
     const LuaMainSettings& settings() const { return *settings_; }
     // The log for what happens outside of requests.
     const Log& log() const;
     TimerSet& timers() const { return *timers_; }
+    // Of ngx.run_worker_thread; made at the first use.
+    ThreadPools& thread_pools();
 
     // A thread with an empty stack, for one run of a phase.
     Thread take_thread();
@@ -102,6 +106,7 @@ private:
     std::unordered_map<std::string, int> file_refs_;
     int ctx_tables_ref_ = LUA_NOREF;
     std::unique_ptr<TimerSet> timers_;
+    std::unique_ptr<ThreadPools> thread_pools_;
 };
 
 }  // namespace moongate::lua

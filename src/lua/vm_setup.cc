@@ -74,14 +74,15 @@ void install_ngx(lua_State* L, Vm& vm) {
     install_control(L);
     install_client_abort(L);
     install_encoding(L);
-    install_config(L, vm);
+    install_config(L, vm.snapshot());
     lua_createtable(L, 0, 32);  // ngx.req
     install_request(L);
     install_request_body(L);
     lua_setfield(L, -2, "req");
     install_threads(L);
     install_timers(L);
-    install_shared_dicts(L, vm);
+    install_shared_dicts(L, vm.snapshot());
+    install_worker_threads(L);
     install_sockets(L);
     lua_getglobal(L, "package");
     lua_getfield(L, -1, "loaded");
