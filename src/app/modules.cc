@@ -4,6 +4,7 @@
 #include "lua/module.h"
 #include "modules/access.h"
 #include "modules/array_var/array_var.h"
+#include "modules/echo/echo.h"
 #include "modules/encrypted_session/encrypted_session.h"
 #include "modules/form_input/form_input.h"
 #include "modules/headers.h"
@@ -45,6 +46,7 @@ constexpr const engine::Module* kModules[] = {
     &modules::range_body_module,
     &modules::headers_more_module,
     &lua::lua_module,
+    &modules::echo_module,
     &modules::headers_module,
     &modules::range_header_module,
     &modules::log_module,

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace moongate::conf {
@@ -154,6 +155,12 @@ VariableValue* VariableSource::values() {
         values_ = arena_->make_array<VariableValue>(table_->size() + 1).data();
     }
     return values_;
+}
+
+void VariableSource::copy_values(const VariableSource& parent) {
+    if (parent.values_ != nullptr) {
+        std::copy_n(parent.values_, table_->size(), values());
+    }
 }
 
 const VariableValue& VariableSource::compute(int index) {

@@ -206,6 +206,8 @@ public:
     // A subrequest uses its parent's values, as in nginx. Both must have the same table and arena
     // lifetime.
     void share_values(VariableSource& parent) { values_ = parent.values(); }
+    // Begins with the values that the parent has now; its arena must live longer.
+    void copy_values(const VariableSource& parent);
 
     Arena& arena() const { return *arena_; }
     const VariableTable& variable_table() const { return *table_; }

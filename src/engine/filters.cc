@@ -8,6 +8,7 @@
 #include "engine/location.h"
 #include "engine/request.h"
 #include "engine/server.h"
+#include "engine/subrequest.h"
 #include "engine/worker_state.h"
 
 namespace moongate::engine {
@@ -68,6 +69,10 @@ bool wants_keep_alive(const Request& request, const CoreLocationSettings& core) 
 
 void write_head(Request& request) {
     Response& response = request.response;
+    if (request.main != &request) [[unlikely]] {
+        request.exchange.start_response({.status = response.status});
+        return;
+    }
     const auto& core = request.get<CoreLocationSettings>();
     char modified[32];
     http::ResponseStart start;
@@ -202,6 +207,13 @@ async::Task<Status> next_body(Request& request, BodyChunk chunk, FilterPosition 
     if (chunk.flags.last) {
         request.response.ended = true;
     }
+    if (request.streaming != nullptr && request.streaming->is_root()) [[unlikely]] {
+        return request.streaming->order().write(request.streaming->node(), chunk);
+    }
+    return write_response(request, chunk);
+}
+
+async::Task<Status> write_response(Request& request, BodyChunk chunk) {
     const auto& core = request.get<CoreLocationSettings>();
     if (request.limit_rate > 0 || (core.limit_rate && request.limit_rate != 0)) [[unlikely]] {
         if (const std::uint64_t rate = rate_of(request, core); rate > 0) {

@@ -45,5 +45,8 @@ struct Filter {
 // The head of the response, as request.response describes it, through the filters from `from` on.
 async::Task<Status> next_head(Request& request, FilterPosition from);
 async::Task<Status> next_body(Request& request, BodyChunk chunk, FilterPosition from);
+// Behind all filters and behind the order of subrequests (output_order.h): to the exchange, as fast
+// as limit_rate allows.
+async::Task<Status> write_response(Request& request, BodyChunk chunk);
 
 }  // namespace moongate::engine

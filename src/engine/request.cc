@@ -8,6 +8,7 @@
 #include "engine/module.h"
 #include "engine/server.h"
 #include "engine/snapshot.h"
+#include "engine/subrequest.h"
 #include "engine/worker_state.h"
 #include "http/uri.h"
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 
@@ -22,6 +23,8 @@ struct Server;
 struct ListenAddress;
 struct RequestBody;
 class Snapshot;
+class Streaming;
+class Subrequest;
 class WorkerState;
 
 // The response's head until it is sent; filters and Lua change it.
@@ -88,7 +91,13 @@ public:
     bool header_only = false;  // HEAD, or a subrequest that wants no body
     bool in_error_page = false;
     std::uint8_t uri_changes_left = 11;  // ten redirects, as in nginx
-    std::uint8_t subrequests_left = 50;
+    std::uint8_t subrequests_left = 50;  // levels of nesting
+
+    // --- subrequests (subrequest.h)
+    Subrequest* subrequests = nullptr;      // those it has now
+    std::uint32_t subrequests_at_work = 0;  // of the main request, on all levels
+    bool status_only = false;               // captured: no error pages
+    std::unique_ptr<Streaming> streaming;   // null: it never had a streamed one
 
     // --- body
     RequestBody* body = nullptr;  // null until somebody reads it (request_body.h)

@@ -140,14 +140,6 @@ Status make_room(Request& request, RequestBody& body, ReadBuffer& buffer) {
     return written;
 }
 
-void share_body(Request& request) {
-    if (request.main != &request && request.main->body != nullptr) {
-        request.body = request.main->body;
-    } else {
-        request.body = request.arena().make<RequestBody>();
-    }
-}
-
 }  // namespace
 
 RequestBody::~RequestBody() {
@@ -164,10 +156,10 @@ async::Task<Status> read_request_body(Request& request) {
         co_return Status();
     }
     const http::RequestFraming& framing = request.exchange.framing();
-    // A subrequest has its parent's body, as in nginx, and reads none.
+    // A subrequest got its body when it was made, or none.
     if (request.main != &request || framing.body == http::BodyKind::None ||
         request.exchange.body_ended()) {
-        share_body(request);
+        request.body = request.arena().make<RequestBody>();
         co_return Status();
     }
     const auto& core = request.get<CoreLocationSettings>();

@@ -12,6 +12,7 @@
 #include "engine/request.h"
 #include "engine/server.h"
 #include "engine/special_response.h"
+#include "engine/subrequest.h"
 #include "engine/worker_state.h"
 #include "http/uri.h"
 
@@ -40,7 +41,7 @@ private:
     static void closed(void* self) {
         auto& waiting = *static_cast<UntilClientCloses*>(self);
         Request& request = waiting.request_;
-        if (!request.abort_on_client_close) {
+        if (!wants_abort(request)) {
             return;
         }
         if (request.on_client_close != nullptr && request.on_client_close(request)) {
@@ -49,6 +50,7 @@ private:
         waiting.request_.log_error(LogLevel::Info, "client prematurely closed connection");
         waiting.gone_ = true;
         waiting.task_.reset();
+        waiting.request_.streaming.reset();
         waiting.parent_.resume();
     }
 
@@ -213,7 +215,8 @@ async::Task<Action> run_phases(Request& request) {
         bool granted = false;
         bool again = false;
         for (Phase phase : kLocationPhases) {
-            if (phase == Phase::Access && request.main != &request) {
+            if ((phase == Phase::Access || phase == Phase::PostAccess) &&
+                request.main != &request) {
                 continue;  // nginx: access was granted to the main request
             }
             const Location* in = request.location;
@@ -302,7 +305,8 @@ async::Task<void> run_to_end(Request& request, Action action) {
     }
     if (!request.response.head_sent && !request.exchange.response_started() &&
         request.response.status != kCloseWithoutResponse &&
-        request.response.status != kClientClosedRequest) {
+        request.response.status != kClientClosedRequest &&
+        (request.response.status != 408 || request.main == &request)) {
         static_cast<void>(
             co_await request.send(request.response.status == 0 ? 200 : request.response.status,
                                   request.response.content_type, ""));
@@ -314,7 +318,10 @@ async::Task<void> run_to_end(Request& request, Action action) {
 }  // namespace
 
 async::Task<void> run(Request& request, http::HeadFailure failure) {
-    ++request.worker.counters.requests;
+    const bool is_main = request.main == &request;
+    if (is_main) {
+        ++request.worker.counters.requests;
+    }
     Action action;
     if (failure.status != 0) {
         request.write_log(LogLevel::Info, failure.log_text);
@@ -324,6 +331,12 @@ async::Task<void> run(Request& request, http::HeadFailure failure) {
     }
     if (action.kind == Action::Kind::Redirect || !request.response.ended) {
         co_await run_to_end(request, action);
+    }
+    if (request.streaming != nullptr) [[unlikely]] {
+        co_await request.streaming->tasks().drained();
+    }
+    if (!is_main && !request.get<CoreLocationSettings>().log_subrequest) {
+        co_return;
     }
     for (const Handler& handler : request.location->handlers.of(Phase::Log)) {
         if (handler.run != nullptr) {

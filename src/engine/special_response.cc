@@ -67,6 +67,19 @@ async::Task<Action> send_page(Request& request, const engine::ErrorPage& page, i
     co_return co_await finish_with_status(request, is_redirect(shown) ? shown : 302);
 }
 
+// Who captures a response sees the status itself, as with lua-nginx-module.
+async::Task<Action> send_status(Request& request, int status) {
+    Response& response = request.response;
+    response.status = status;
+    response.content_type = {};
+    response.content_length = 0;
+    response.last_modified = -1;
+    response.allow_ranges = false;
+    static_cast<void>(co_await request.send_head());
+    static_cast<void>(co_await request.send_body({{}, {.last = true}}));
+    co_return Action::done();
+}
+
 std::string_view page_text(Request& request, int status, ServerTokens tokens) {
     const http::ErrorPage* page = http::error_page(status);
     if (page == nullptr) {
@@ -84,7 +97,9 @@ std::string_view page_text(Request& request, int status, ServerTokens tokens) {
 }  // namespace
 
 async::Task<Action> finish_with_status(Request& request, int status) {
-    if (status == kCloseWithoutResponse || status == kClientClosedRequest) {
+    const bool is_subrequest = request.main != &request;
+    if (status == kCloseWithoutResponse || status == kClientClosedRequest ||
+        (is_subrequest && status == 408 && !request.response.head_sent)) {
         request.response.status = status;
         request.exchange.disable_keep_alive();
         request.exchange.abort();
@@ -96,6 +111,9 @@ async::Task<Action> finish_with_status(Request& request, int status) {
                 .abort();  // too late for a status: the client must see that it was cut short
         }
         co_return Action::done();
+    }
+    if (request.status_only) [[unlikely]] {
+        co_return co_await send_status(request, status);
     }
     // An error page that fails itself, or returns a bare status, answers with that.
     request.response.forced_status = 0;

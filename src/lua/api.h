@@ -33,6 +33,7 @@ void install_encoding(lua_State* L);
 void install_config(lua_State* L, const engine::Snapshot& snapshot);
 void install_coroutines(lua_State* L);
 void install_threads(lua_State* L);
+void install_capture(lua_State* L);
 void install_timers(lua_State* L);
 void install_shared_dicts(lua_State* L, const engine::Snapshot& snapshot);
 void install_worker_threads(lua_State* L);

@@ -104,6 +104,12 @@ Context* existing_context(engine::Request& request) {
     return request.context<Context>(lua_context_slot);
 }
 
+Context& make_context(engine::Request& request, Vm& vm) {
+    Context*& slot = request.context<Context>(lua_context_slot);
+    slot = request.arena().make<Context>(vm, request.worker, &request, request.arena());
+    return *slot;
+}
+
 Context* context_of(engine::Request& request) {
     Context*& slot = request.context<Context>(lua_context_slot);
     if (slot == nullptr) [[unlikely]] {
@@ -112,7 +118,7 @@ Context* context_of(engine::Request& request) {
         if (vm == nullptr) {
             return nullptr;
         }
-        slot = request.arena().make<Context>(*vm, request.worker, &request, request.arena());
+        make_context(request, *vm);
         if (!request.get<LuaSettings>().code_cache) {
             vm->release();  // the context holds the only share of a VM of its own
         }

@@ -142,6 +142,8 @@ struct Context {
 
 // The context of `request`, made at the first use. Null: no VM (its init failed).
 Context* context_of(engine::Request& request);
+// Gives a request that has none a context on `vm`: a subrequest's is its parent's.
+Context& make_context(engine::Request& request, Vm& vm);
 // The one it has, or null.
 Context* existing_context(engine::Request& request);
 

@@ -24,6 +24,9 @@ Action close_connection(Request& request) {
         request.exchange.disable_keep_alive();
         return Action::done();
     }
+    if (request.status_only) {
+        return Action::finish(500);
+    }
     return Action::finish(engine::kCloseWithoutResponse);
 }
 

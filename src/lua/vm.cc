@@ -253,9 +253,25 @@ bool Vm::load_file(const std::string& path, std::string& error, bool& missing) {
     return false;
 }
 
+// The form of resty.core's free list: slot 0 holds the first free index, each free slot the next.
+int Vm::make_ctx(lua_State* from) {
+    lua_rawgeti(from, LUA_REGISTRYINDEX, ctx_tables_ref_);
+    lua_rawgeti(from, -1, 0);
+    int ref = static_cast<int>(lua_tointeger(from, -1));
+    lua_pop(from, 1);
+    if (ref != 0) {
+        lua_rawgeti(from, -1, ref);
+        lua_rawseti(from, -2, 0);
+    } else {
+        ref = static_cast<int>(lua_objlen(from, -1)) + 1;
+    }
+    lua_insert(from, -2);
+    lua_rawseti(from, -2, ref);
+    lua_pop(from, 1);
+    return ref;
+}
+
 void Vm::free_ctx(int ref) {
-    // The form of resty.core's free list: slot 0 holds the first free index, each free slot the
-    // next.
     lua_rawgeti(main_, LUA_REGISTRYINDEX, ctx_tables_ref_);
     if (lua_istable(main_, -1)) {
         lua_rawgeti(main_, -1, 0);

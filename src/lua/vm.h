@@ -76,7 +76,9 @@ public:
     bool push_code(lua_State* to, const LuaCode& code, engine::Request* request, std::string& error,
                    bool& missing);
 
-    // Registry index (luaL_ref) of resty.core's table of ngx.ctx tables.
+    // References into resty.core's table of ngx.ctx tables, for Context::ctx_ref. make_ctx() takes
+    // the table at the top of `from` and pops it.
+    int make_ctx(lua_State* from);
     void free_ctx(int ref);
 
     // Set once init_by_lua is over.

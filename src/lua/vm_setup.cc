@@ -80,6 +80,7 @@ void install_ngx(lua_State* L, Vm& vm) {
     install_request_body(L);
     lua_setfield(L, -2, "req");
     install_threads(L);
+    install_capture(L);
     install_timers(L);
     install_shared_dicts(L, vm.snapshot());
     install_worker_threads(L);
