@@ -91,7 +91,7 @@ public:
     bool header_only = false;  // HEAD, or a subrequest that wants no body
     bool in_error_page = false;
     std::uint8_t uri_changes_left = 11;  // ten redirects, as in nginx
-    std::uint8_t subrequests_left = 50;  // levels of nesting
+    std::uint8_t subrequests_left = 51;  // levels of nesting, as in nginx
 
     // --- subrequests (subrequest.h)
     Subrequest* subrequests = nullptr;      // those it has now

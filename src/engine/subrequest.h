@@ -37,7 +37,7 @@ public:
     ~Subrequest() override;
 
     // Whether `parent` may have one more; logs the reason with `prefix` in front if not: the depth
-    // of nesting (50) or the number of those at work (64,000) is used up.
+    // of nesting (51) or the number of those at work (64,000) is used up.
     static bool allowed(Request& parent, std::string_view uri, std::string_view prefix = {});
 
     Request& request() { return *request_; }

@@ -42,7 +42,8 @@ void ServerExchange::fail(int status, std::string_view log_text, std::string_vie
 
 void ServerExchange::parse(std::string_view head, const ParseLimits& limits) {
     head_bytes_ = head.size();
-    raw_head_ = head;
+    // Empty lines before the request line are not part of it (RFC 9112 §2.2).
+    raw_head_ = head.substr(std::min(head.find_first_not_of("\r\n"), head.size()));
     sent_before_ = session_.output_.sent_bytes();
     const ParseResult parsed = parse_request_head(head, limits, arena_, head_);
     if (!parsed) {

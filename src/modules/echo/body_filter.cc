@@ -11,7 +11,15 @@ using engine::BodyChunk;
 using engine::FilterPosition;
 using engine::Request;
 
+// As with nginx, what Lua captures is the response without these.
+bool applies(const Request& request) {
+    return !request.header_only && !request.status_only;
+}
+
 Status adjust_head(Request& request) {
+    if (!applies(request)) {
+        return {};
+    }
     request.response.content_length = -1;
     request.response.allow_ranges = false;
     return {};
@@ -34,7 +42,7 @@ async::Task<Status> send_all(Request& request, const std::vector<EchoCommand>& c
 async::Task<Status> filter_body(Request& request, BodyChunk chunk, FilterPosition next) {
     const EchoSettings& settings = request.get<EchoSettings>();
     EchoContext& context = echo_context(request);
-    if (request.header_only) {
+    if (!applies(request)) {
         co_return co_await engine::next_body(request, chunk, next);
     }
     if (!context.before_sent) {

@@ -42,6 +42,7 @@ enum class EchoOp : std::uint8_t {
 struct EchoCommand {
     EchoOp op = EchoOp::Echo;
     bool no_newline = false;  // -n
+    bool opens_body = false;  // a subrequest without output before it: filters see an empty piece
     std::vector<conf::CompiledString> args;
 };
 

@@ -1,4 +1,5 @@
 // The rows of the echo directives. See echo.h.
+#include <algorithm>
 #include <array>
 
 #include "conf/compiler.h"
@@ -39,6 +40,17 @@ Applied compile_arguments(conf::Compiler& compiler, const conf::Statement& state
     return {};
 }
 
+bool is_subrequest(EchoOp op) {
+    return op == EchoOp::Location || op == EchoOp::LocationAsync || op == EchoOp::Subrequest ||
+           op == EchoOp::SubrequestAsync;
+}
+
+bool has_output(const EchoCommand& command) {
+    return command.op == EchoOp::Echo || command.op == EchoOp::Duplicate ||
+           command.op == EchoOp::Flush || command.op == EchoOp::RequestBody ||
+           is_subrequest(command.op);
+}
+
 template <EchoOp Op>
 Applied apply_command(conf::Compiler& compiler, const conf::Statement& statement,
                       EchoSettings& settings) {
@@ -52,6 +64,7 @@ Applied apply_command(conf::Compiler& compiler, const conf::Statement& statement
             location->content = {.name = "echo", .wait = &run_echo};
         }
     }
+    command.opens_body = is_subrequest(Op) && std::ranges::none_of(settings.commands, has_output);
     settings.commands.push_back(std::move(command));
     return {};
 }

@@ -61,21 +61,33 @@ bool read_location(std::span<const std::string_view> words, Spec& spec) {
     return true;
 }
 
-bool give_body(StreamedSubrequest& subrequest, const Spec& spec) {
+bool give_body(Request& parent, StreamedSubrequest& subrequest, const Spec& spec) {
     if (!spec.body.empty()) {
         subrequest.set_body(spec.body);
     } else if (!spec.file.empty()) {
-        Request& request = subrequest.request();
-        const std::string_view prefix = request.get<EchoSettings>().prefix;
+        const std::string_view prefix = parent.get<EchoSettings>().prefix;
         const std::string_view path =
-            spec.file.starts_with('/') ? spec.file : request.arena().concat(prefix, spec.file);
+            spec.file.starts_with('/') ? spec.file : parent.arena().concat(prefix, spec.file);
         if (const Status opened = subrequest.set_body_file(path); !opened) {
-            request.log_error(LogLevel::Error, "open() \"{}\" failed {}", path,
-                              errno_text(opened.error().code));
+            parent.log_error(LogLevel::Error, "open() \"{}\" failed {}", path,
+                             errno_text(opened.error().code));
             return false;
         }
     }
     return true;
+}
+
+std::string_view directive_name(EchoOp op) {
+    switch (op) {
+        case EchoOp::Location:
+            return "echo_location";
+        case EchoOp::LocationAsync:
+            return "echo_location_async";
+        case EchoOp::Subrequest:
+            return "echo_subrequest";
+        default:
+            return "echo_subrequest_async";
+    }
 }
 
 }  // namespace
@@ -93,11 +105,17 @@ async::Task<Action> echo_subrequest(Request& request, const EchoCommand& command
     }
     const auto uri = http::parse_unsafe_uri(request.arena().copy(spec.target), request.arena());
     if (!uri) {
+        request.log_error(LogLevel::Debug, "{} sees unsafe uri: \"{}\"", directive_name(command.op),
+                          spec.target);
         co_return echo_failed(request);
     }
     spec.options.uri = uri->path;
     spec.options.args = spec.has_args ? spec.args : uri->args;
-    if (const Status sent = co_await send_echo_head(request); !sent) {
+    Status sent = co_await send_echo_head(request);
+    if (sent && command.opens_body && !request.header_only) {
+        sent = co_await request.send_body({});
+    }
+    if (!sent) {
         co_return after_send(sent);
     }
     if (request.header_only) {
@@ -107,13 +125,14 @@ async::Task<Action> echo_subrequest(Request& request, const EchoCommand& command
         co_return echo_failed(request);
     }
     auto subrequest = std::make_unique<StreamedSubrequest>(request, spec.options);
-    if (!give_body(*subrequest, spec)) {
+    if (!give_body(request, *subrequest, spec)) {
         co_return echo_failed(request);
     }
     if (beside) {
         engine::Streaming::of(request).start(std::move(subrequest));
         co_return Action::next();
     }
+    co_await async::yield(request.reactor());  // behind those that were started before
     co_await subrequest->stream();
     co_return subrequest->order().failed() ? echo_failed(request) : Action::next();
 }
