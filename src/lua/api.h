@@ -38,6 +38,7 @@ void install_timers(lua_State* L);
 void install_shared_dicts(lua_State* L, const engine::Snapshot& snapshot);
 void install_worker_threads(lua_State* L);
 void install_sockets(lua_State* L);
+void install_request_socket(lua_State* L);
 // After resty.core: its wrappers fall back to the plain functions in filters, ours wait there too.
 void install_coroutine_wrappers(lua_State* L);
 
@@ -72,6 +73,12 @@ inline std::string_view check_view(lua_State* L, int index) {
     const char* text = luaL_checklstring(L, index, &size);
     return {text, size};
 }
+
+// The text of a value that output functions and sockets take, tables in tables with it: its size
+// (or a Lua error about `argument`), and the text itself. `kinds`: what the error says was
+// expected.
+std::size_t measure_value(lua_State* L, int index, int argument, const char* kinds);
+char* write_value(lua_State* L, int index, char* to);
 
 // The worker of this thread.
 engine::WorkerState* this_worker();

@@ -9,6 +9,7 @@
 namespace moongate::lua {
 namespace {
 
+constexpr char kOutputKinds[] = "string, number, boolean, nil, ngx.null, or array table";
 constexpr int kMaxDepth = 100;  // of tables in tables
 
 // LuaJIT's own text of a number at `index`, with integers as plain digits.
@@ -22,9 +23,9 @@ std::size_t format_number(lua_State* L, int index, char* to) {
     return static_cast<std::size_t>(std::snprintf(to, 64, "%.14g", number));
 }
 
-std::size_t measure(lua_State* L, int index, int argument, int depth);
+std::size_t measure(lua_State* L, int index, int argument, int depth, const char* kinds);
 
-std::size_t measure_table(lua_State* L, int index, int argument, int depth) {
+std::size_t measure_table(lua_State* L, int index, int argument, int depth, const char* kinds) {
     if (depth > kMaxDepth || lua_checkstack(L, 8) == 0) {
         luaL_argerror(L, argument, "table nested too deeply");
     }
@@ -45,13 +46,15 @@ std::size_t measure_table(lua_State* L, int index, int argument, int depth) {
     std::size_t size = 0;
     for (int i = 1; i <= last; ++i) {
         lua_rawgeti(L, index, i);
-        size += measure(L, lua_gettop(L), argument, depth + 1);
+        size += measure(L, lua_gettop(L), argument, depth + 1, kinds);
         lua_pop(L, 1);
     }
     return size;
 }
 
-std::size_t measure(lua_State* L, int index, int argument, int depth) {
+std::size_t measure(lua_State* L, int index, int argument, int depth, const char* kinds) {
+    // Sockets take nil and booleans by themselves only, ngx.null never.
+    const bool lenient = kinds == kOutputKinds;
     switch (lua_type(L, index)) {
         case LUA_TSTRING:
             return lua_objlen(L, index);
@@ -60,28 +63,31 @@ std::size_t measure(lua_State* L, int index, int argument, int depth) {
             return format_number(L, index, text);
         }
         case LUA_TNIL:
-            return 3;
+            if (depth == 0 || lenient) {
+                return 3;
+            }
+            break;
         case LUA_TBOOLEAN:
-            return lua_toboolean(L, index) != 0 ? 4 : 5;
+            if (depth == 0 || lenient) {
+                return lua_toboolean(L, index) != 0 ? 4 : 5;
+            }
+            break;
         case LUA_TTABLE:
-            return measure_table(L, index, argument, depth);
+            return measure_table(L, index, argument, depth, kinds);
         case LUA_TLIGHTUSERDATA:
-            if (lua_touserdata(L, index) == nullptr) {
+            if (lenient && lua_touserdata(L, index) == nullptr) {
                 return 4;
             }
-            [[fallthrough]];
-        default: {
-            const char* type = luaL_typename(L, index);
-            const char* message =
-                depth > 0 ? lua_pushfstring(L, "bad data type %s found", type)
-                          : lua_pushfstring(L,
-                                            "string, number, boolean, nil, ngx.null, or array "
-                                            "table expected, but got %s",
-                                            type);
-            luaL_argerror(L, argument, message);
-            return 0;
-        }
+            break;
+        default:
+            break;
     }
+    const char* type = luaL_typename(L, index);
+    const char* message =
+        depth > 0 ? lua_pushfstring(L, "bad data type %s found", type)
+                  : lua_pushfstring(L, "%s expected, %sgot %s", kinds, lenient ? "but " : "", type);
+    luaL_argerror(L, argument, message);
+    return 0;
 }
 
 char* append(char* to, std::string_view text) {
@@ -139,6 +145,9 @@ template <bool NewLine>
 int say(lua_State* L) {
     Context& context = check_output(L);
     Output& output = context.output;
+    if (output.taken_over()) [[unlikely]] {
+        return fail(L, "raw request socket acquired");
+    }
     if (context.request->header_only) {
         return fail(L, "header only");
     }
@@ -148,7 +157,7 @@ int say(lua_State* L) {
     const int count = lua_gettop(L);
     std::size_t size = NewLine ? 1 : 0;
     for (int i = 1; i <= count; ++i) {
-        size += measure(L, i, i, 0);
+        size += measure(L, i, i, 0, kOutputKinds);
     }
     if (!output.begin(context)) {
         return fail(L, "nginx output filter error");
@@ -194,6 +203,9 @@ int flush(lua_State* L) {
         luaL_checktype(L, 1, LUA_TBOOLEAN);
         waits = lua_toboolean(L, 1) != 0;
     }
+    if (output.taken_over()) [[unlikely]] {
+        return fail(L, "raw request socket acquired");
+    }
     if (context.request->header_only) {
         return fail(L, "header only");
     }
@@ -224,6 +236,9 @@ int eof(lua_State* L) {
     if (lua_gettop(L) != 0) {
         return luaL_error(L, "no argument is expected");
     }
+    if (context.output.taken_over()) {
+        return fail(L, "raw request socket acquired");
+    }
     if (context.output.eof()) {
         return fail(L, "seen eof");
     }
@@ -244,6 +259,14 @@ int send_headers(lua_State* L) {
 }
 
 }  // namespace
+
+std::size_t measure_value(lua_State* L, int index, int argument, const char* kinds) {
+    return measure(L, index, argument, 0, kinds);
+}
+
+char* write_value(lua_State* L, int index, char* to) {
+    return write(L, index, to);
+}
 
 void install_output(lua_State* L) {
     set_function(L, "say", say<true>);

@@ -1,6 +1,7 @@
 // Context: what outlives a phase (context.h), and the way from C functions to the waiting of C++.
 #include "lua/context.h"
 
+#include "engine/core_settings.h"
 #include "engine/request.h"
 #include "engine/snapshot.h"
 #include "engine/worker_state.h"
@@ -18,6 +19,12 @@ Context::~Context() {
     output.cancel();
     while (processes != nullptr) {
         processes->abandon();
+    }
+    while (sockets != nullptr) {
+        ContextSocket& socket = *sockets;
+        socket.close();
+        socket.leave();
+        socket.orphaned_ = true;
     }
     while (coroutines != nullptr) {
         Coroutine& last = *coroutines;
@@ -98,6 +105,34 @@ void Context::log_line(LogLevel level, std::string_view message) const {
 const LuaSettings& Context::settings() const {
     return request != nullptr ? request->get<LuaSettings>()
                               : vm.snapshot().http().get<LuaSettings>();
+}
+
+const engine::CoreLocationSettings& Context::core_settings() const {
+    return request != nullptr ? request->get<engine::CoreLocationSettings>()
+                              : vm.snapshot().http().get<engine::CoreLocationSettings>();
+}
+
+void ContextSocket::join(Context& context) {
+    leave();
+    orphaned_ = false;
+    context_ = &context;
+    next_ = context.sockets;
+    if (next_ != nullptr) {
+        next_->previous_ = this;
+    }
+    context.sockets = this;
+}
+
+void ContextSocket::leave() {
+    if (context_ == nullptr) {
+        return;
+    }
+    (previous_ != nullptr ? previous_->next_ : context_->sockets) = next_;
+    if (next_ != nullptr) {
+        next_->previous_ = previous_;
+    }
+    previous_ = next_ = nullptr;
+    context_ = nullptr;
 }
 
 Context* existing_context(engine::Request& request) {

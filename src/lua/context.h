@@ -26,6 +26,7 @@ namespace moongate::engine {
 class Request;
 class WorkerState;
 struct BodyChunk;
+struct CoreLocationSettings;
 }  // namespace moongate::engine
 
 namespace moongate::lua {
@@ -101,6 +102,30 @@ struct Coroutine {
     bool queued = false;
 };
 
+// A cosocket of a Context, whose end closes it. Lies in a Lua userdata, which may live on.
+class ContextSocket {
+public:
+    ContextSocket() = default;
+    ContextSocket(const ContextSocket&) = delete;
+    ContextSocket& operator=(const ContextSocket&) = delete;
+    virtual ~ContextSocket() { leave(); }
+    virtual void close() = 0;
+
+    // Whose it is; null before the first connect and behind the owner's end.
+    Context* context() const { return context_; }
+    bool orphaned() const { return orphaned_; }
+    void join(Context& context);
+
+private:
+    friend struct Context;
+    void leave();
+
+    Context* context_ = nullptr;
+    ContextSocket* previous_ = nullptr;
+    ContextSocket* next_ = nullptr;
+    bool orphaned_ = false;
+};
+
 struct Context {
     Context(Vm& vm, engine::WorkerState& worker, engine::Request* request, Arena& arena);
     ~Context();
@@ -113,6 +138,7 @@ struct Context {
     Arena& arena;
     Run* run = nullptr;
     Coroutine* coroutines = nullptr;  // all that live
+    ContextSocket* sockets = nullptr;  // cosockets, closed at the end
     Process* processes = nullptr;     // of ngx.pipe; killed at the end
     Run* abortable = nullptr;  // with lua_check_client_abort: what ends when the client leaves
     int ctx_ref = -1;          // into resty.core's table of ctx tables; < 0: none
@@ -127,6 +153,7 @@ struct Context {
     // ngx.req.init_body() and its successors.
     std::string* new_body = nullptr;
     bool discarded_body = false;
+    bool body_is_stream = false;  // ngx.req.socket() reads it
     // ngx.exec() and ngx.req.set_uri(…, true).
     std::string_view exec_uri;
     std::string_view exec_args;
@@ -135,6 +162,7 @@ struct Context {
     const Log& log() const;
     void log_line(LogLevel level, std::string_view message) const;
     const LuaSettings& settings() const;
+    const engine::CoreLocationSettings& core_settings() const;
 
     // The Context of the code that runs in L: null in init_by_lua.
     static Context* of(lua_State* L) { return static_cast<Context*>(lua_getexdata(L)); }

@@ -250,7 +250,8 @@ constexpr Directive kRows[] = {
     conf::size<&LuaSettings::socket_buffer_size>("lua_socket_buffer_size", kAll, "4k",
                                                  "Bytes that a cosocket reads at once."),
     conf::size<&LuaSettings::socket_send_lowat>("lua_socket_send_lowat", kAll, "0",
-                                                "Kept for compatibility."),
+                                                "Kept for compatibility: Linux has no such "
+                                                "setting."),
 };
 
 }  // namespace

@@ -10,6 +10,7 @@ void keep_ffi_response();
 void keep_ffi_misc();
 void keep_ffi_regex();
 void keep_ffi_semaphore();
+void keep_ffi_socket();
 void keep_ffi_later();
 void keep_ffi_pipe();
 
@@ -21,6 +22,7 @@ void keep_ffi() {
     keep_ffi_misc();
     keep_ffi_regex();
     keep_ffi_semaphore();
+    keep_ffi_socket();
     keep_ffi_later();
     keep_ffi_pipe();
 }

@@ -49,17 +49,6 @@ MOONGATE_FFI int ngx_http_lua_ffi_balancer_recreate_request(Any, const char** er
     return no_balancer(error);
 }
 
-MOONGATE_FFI int ngx_http_lua_ffi_socket_tcp_getoption(Any, int, int*, unsigned char* error,
-                                                       std::size_t* size) {
-    constexpr std::string_view kText = "closed";
-    *size = kText.size();
-    std::memcpy(error, kText.data(), kText.size());
-    return kFfiError;
-}
-MOONGATE_FFI int ngx_http_lua_ffi_socket_tcp_setoption(Any, int, int, unsigned char* error,
-                                                       std::size_t* size) {
-    return ngx_http_lua_ffi_socket_tcp_getoption(nullptr, 0, nullptr, error, size);
-}
 MOONGATE_FFI int ngx_http_lua_ffi_socket_tcp_sslhandshake(Any, Any, Any, int, Any, int, int, Any,
                                                           Any, const char** error) {
     return no_tls(error);

@@ -10,6 +10,7 @@
 #include "lua/directives.h"
 #include "lua/phases.h"
 #include "lua/shared_dict.h"
+#include "lua/socket_pool.h"
 #include "lua/timers.h"
 #include "lua/worker_lua.h"
 
@@ -87,6 +88,7 @@ async::Task<void> stop_worker(engine::WorkerState& worker) {
     }
     Vm& vm = *lua->current();
     vm.timers().retire();
+    lua->socket_pools().clear();
     co_await lua->tasks().drained();
     if (vm.settings().exit_worker != nullptr) {
         co_await run_exit_worker(vm, worker);

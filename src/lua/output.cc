@@ -40,6 +40,12 @@ void Output::cancel() {
     }
 }
 
+void Output::take_over() {
+    taken_over_ = true;
+    head_prepared_ = head_started_ = head_sent_ = true;
+    eof_ = true;
+}
+
 void Output::grow(Context& context, std::size_t bytes) {
     const std::size_t wanted = filling_.size + bytes;
     if (filling_.data == nullptr && wanted <= kFirstBuffer) {

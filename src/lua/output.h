@@ -40,6 +40,10 @@ public:
     // The same without waiting for it (ngx.eof).
     bool start_finish(Context& context);
 
+    // Nothing more goes this way: the connection is a raw request socket from now on.
+    void take_over();
+    bool taken_over() const { return taken_over_; }
+
     // Gives up what is being sent: the phase that produced it is cancelled or has failed.
     void cancel();
 
@@ -82,6 +86,7 @@ private:
     bool seen_data_ = false;
     bool failed_ = false;
     bool busy_ = false;
+    bool taken_over_ = false;
 };
 
 }  // namespace moongate::lua

@@ -78,6 +78,7 @@ void install_ngx(lua_State* L, Vm& vm) {
     lua_createtable(L, 0, 32);  // ngx.req
     install_request(L);
     install_request_body(L);
+    install_request_socket(L);
     lua_setfield(L, -2, "req");
     install_threads(L);
     install_capture(L);

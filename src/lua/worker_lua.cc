@@ -12,6 +12,7 @@
 #include "engine/worker_state.h"
 #include "lua/api.h"
 #include "lua/context.h"
+#include "lua/socket_pool.h"
 #include "lua/timers.h"
 
 namespace moongate::lua {
@@ -57,7 +58,10 @@ int worker_pids(int* to, int room) {
     return count;
 }
 
-WorkerLua::WorkerLua(engine::WorkerState& worker) : worker_(worker), tasks_(worker.reactor()) {
+WorkerLua::WorkerLua(engine::WorkerState& worker)
+    : worker_(worker),
+      socket_pools_(std::make_unique<SocketPools>(worker.reactor())),
+      tasks_(worker.reactor()) {
     worker_of_thread = &worker;
     const std::lock_guard lock(pids_mutex);
     pids.push_back(static_cast<int>(::syscall(SYS_gettid)));

@@ -14,6 +14,8 @@ namespace moongate::lua {
 extern int lua_context_slot;
 extern int lua_worker_slot;
 
+class SocketPools;
+
 class WorkerLua {
 public:
     explicit WorkerLua(engine::WorkerState& worker);
@@ -30,10 +32,12 @@ public:
     Vm* current() const { return current_; }
     engine::WorkerState& worker() const { return worker_; }
     async::TaskGroup& tasks() { return tasks_; }
+    SocketPools& socket_pools() { return *socket_pools_; }
 
 private:
     engine::WorkerState& worker_;
     Vm* current_ = nullptr;
+    std::unique_ptr<SocketPools> socket_pools_;
     async::TaskGroup tasks_;
 };
 

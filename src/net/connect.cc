@@ -36,7 +36,7 @@ private:
 };
 
 Status prepare(const Socket& socket, int family, const ConnectOptions& options) {
-    if (family == AF_INET || family == AF_INET6) {
+    if (options.no_delay && (family == AF_INET || family == AF_INET6)) {
         socket.set(IPPROTO_TCP, TCP_NODELAY, 1);
     }
     if (options.keepalive && !socket.set(SOL_SOCKET, SO_KEEPALIVE, 1)) {
@@ -67,38 +67,53 @@ Status prepare(const Socket& socket, int family, const ConnectOptions& options) 
 
 }  // namespace
 
-async::Task<Result<async::Io>> connect(async::Reactor& reactor, const Address& to,
-                                       ConnectOptions options) {
+Result<async::Io> begin_connect(async::Reactor& reactor, const Address& to,
+                                const ConnectOptions& options, bool& connected) {
     Socket socket(::socket(to.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (socket.get() < 0) {
-        co_return failed(errno, "socket()");
+        return failed(errno, "socket()");
     }
     if (const Status prepared = prepare(socket, to.family(), options); !prepared) {
-        co_return prepared.error();
+        return prepared.error();
     }
-    const int connected = ::connect(socket.get(), to.get(), to.size);
-    if (connected != 0 && errno != EINPROGRESS) {
-        co_return failed(errno, "connect()");
+    connected = ::connect(socket.get(), to.get(), to.size) == 0;
+    if (!connected && errno != EINPROGRESS) {
+        return failed(errno, "connect()");
     }
     async::Io io(reactor, socket.release());
     if (!io.is_open()) {
-        co_return failed(errno, "epoll_ctl()");
+        return failed(errno, "epoll_ctl()");
     }
-    if (connected != 0) {
-        io.registration().writable = false;
+    io.registration().writable = connected;
+    return io;
+}
+
+Status finish_connect(const async::Io& io) {
+    int reason = 0;
+    socklen_t size = sizeof(reason);
+    if (::getsockopt(io.fd(), SOL_SOCKET, SO_ERROR, &reason, &size) != 0) {
+        reason = errno;
+    }
+    return reason == 0 ? Status() : Status(failed(reason, "connect()"));
+}
+
+async::Task<Result<async::Io>> connect(async::Reactor& reactor, const Address& to,
+                                       ConnectOptions options) {
+    bool connected = false;
+    Result<async::Io> begun = begin_connect(reactor, to, options, connected);
+    if (!begun) {
+        co_return begun.error();
+    }
+    async::Io io = std::move(*begun);
+    if (!connected) {
         const bool ready = co_await io.writable(options.timeout);
         if (!ready) {
             Error error = failed(ETIMEDOUT, "connect()");
             error.kind = ErrorKind::TimedOut;
             co_return error;
         }
-        int reason = 0;
-        socklen_t size = sizeof(reason);
-        if (::getsockopt(io.fd(), SOL_SOCKET, SO_ERROR, &reason, &size) != 0) {
-            reason = errno;
-        }
-        if (reason != 0) {
-            co_return failed(reason, "connect()");
+        if (const Status finished = finish_connect(io); !finished) {
+            co_return finished.error();
         }
     }
     co_return std::move(io);

@@ -16,6 +16,7 @@ struct ConnectOptions {
     const Address* local = nullptr;  // proxy_bind
     bool transparent = false;        // IP_TRANSPARENT: `local` may be any address
     bool keepalive = false;          // SO_KEEPALIVE
+    bool no_delay = true;            // TCP_NODELAY
     int rcvbuf = 0;
     int sndbuf = 0;
 };
@@ -24,5 +25,12 @@ struct ConnectOptions {
 // `detail`; a passed deadline is TimedOut. Nothing was sent: every error is safe to retry.
 async::Task<Result<async::Io>> connect(async::Reactor& reactor, const Address& to,
                                        ConnectOptions options);
+
+// The two halves of connect(), for callers that wait in their own way. begin_connect: a socket
+// whose connecting has begun and is over where `connected` says so. finish_connect: once it is
+// writable, whether it did connect.
+Result<async::Io> begin_connect(async::Reactor& reactor, const Address& to,
+                                const ConnectOptions& options, bool& connected);
+Status finish_connect(const async::Io& io);
 
 }  // namespace moongate::net
