@@ -137,9 +137,9 @@ struct Context {
     engine::Request* request;  // null in timers and init_worker
     Arena& arena;
     Run* run = nullptr;
-    Coroutine* coroutines = nullptr;  // all that live
+    Coroutine* coroutines = nullptr;   // all that live
     ContextSocket* sockets = nullptr;  // cosockets, closed at the end
-    Process* processes = nullptr;     // of ngx.pipe; killed at the end
+    Process* processes = nullptr;      // of ngx.pipe; killed at the end
     Run* abortable = nullptr;  // with lua_check_client_abort: what ends when the client leaves
     int ctx_ref = -1;          // into resty.core's table of ctx tables; < 0: none
     Output output;
