@@ -17,9 +17,20 @@ struct OwnedPrefixName {
     PrefixName view;
 };
 
+bool has_upper(std::string_view name) {
+    bool upper = false;
+    for (const char c : name) {
+        upper |= c >= 'A' && c <= 'Z';
+    }
+    return upper;
+}
+
 // Calls `use` with the lower-case form, which needs no heap for names of a usual length.
 template <class Use>
 auto with_lower(std::string_view name, Use use) {
+    if (!has_upper(name)) [[likely]] {
+        return use(name);
+    }
     char buffer[256];
     if (name.size() <= sizeof(buffer)) {
         for (std::size_t i = 0; i < name.size(); ++i) {
@@ -43,7 +54,7 @@ void VariableTable::add(std::span<const VariableRow> rows) {
         variable.flags = row.flags;
         variable.defined = true;
         if (has(row.flags, VariableFlags::Prefix)) {
-            families_.push_back(at);
+            families_.push_back({variable.name, at});
         }
     }
 }
@@ -138,15 +149,15 @@ const Variable* VariableTable::find(std::string_view name) const {
 }
 
 const Variable* VariableTable::family(std::string_view name) const {
-    const Variable* best = nullptr;
-    for (const std::size_t at : families_) {
-        const Variable& candidate = variables_[at];
-        if (starts_with_ignore_case(name, candidate.name) &&
-            (best == nullptr || candidate.name.size() > best->name.size())) {
-            best = &candidate;
+    const char first = name.empty() ? '\0' : ascii_lower(name.front());
+    const Family* best = nullptr;
+    for (const Family& family : families_) {
+        if (family.prefix.front() == first && starts_with_ignore_case(name, family.prefix) &&
+            (best == nullptr || family.prefix.size() > best->prefix.size())) {
+            best = &family;
         }
     }
-    return best;
+    return best == nullptr ? nullptr : &variables_[best->at];
 }
 
 VariableValue* VariableSource::values() {

@@ -137,7 +137,11 @@ private:
 
     std::vector<Variable> variables_;
     std::vector<std::size_t> indexed_;
-    std::vector<std::size_t> families_;
+    struct Family {
+        std::string prefix;  // lower case, not empty
+        std::size_t at;      // in variables_
+    };
+    std::vector<Family> families_;
     std::unordered_map<std::string, std::size_t, StringHash, std::equal_to<>> by_name_;
 };
 

@@ -60,6 +60,30 @@ inline bool is(char c, std::uint8_t bits) {
 inline __m128i load16(const char* p) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
 }
+// `bytes` ≤ 16 of them, the rest zero.
+inline __m128i load_some(const char* p, std::size_t bytes) {
+    if (bytes == 16) {
+        return load16(p);
+    }
+    std::uint64_t low = 0;
+    std::uint64_t high = 0;
+    if (bytes >= 8) {
+        std::memcpy(&low, p, 8);
+        std::memcpy(&high, p + bytes - 8, 8);
+        high = high >> (8 * (15 - bytes)) >> 8;
+    } else if (bytes >= 4) {
+        std::uint32_t first = 0;
+        std::uint32_t last = 0;
+        std::memcpy(&first, p, 4);
+        std::memcpy(&last, p + bytes - 4, 4);
+        low = first | std::uint64_t{last} << (8 * (bytes - 4));
+    } else {
+        for (std::size_t i = 0; i < bytes; ++i) {
+            low |= std::uint64_t{static_cast<unsigned char>(p[i])} << (8 * i);
+        }
+    }
+    return _mm_set_epi64x(static_cast<long long>(high), static_cast<long long>(low));
+}
 inline __m128i at_most(__m128i bytes, char limit) {  // unsigned
     return _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(limit)), bytes);
 }
@@ -104,10 +128,8 @@ inline const char* find(const char* p, const char* end, const char* floor, Hits 
         const unsigned found = hits(load16(end - 16)) >> (16 - (end - p));
         return found != 0 ? p + std::countr_zero(found) : end;
     }
-    alignas(16) char bytes[16] = {};
-    std::memcpy(bytes, p, static_cast<std::size_t>(end - p));
     const unsigned inside = (1U << (end - p)) - 1;
-    const unsigned found = hits(load16(bytes)) & inside;
+    const unsigned found = hits(load_some(p, static_cast<std::size_t>(end - p))) & inside;
     return found != 0 ? p + std::countr_zero(found) : end;
 }
 

@@ -1,6 +1,8 @@
 #include "http/framing.h"
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 
 #include "base/strings.h"
@@ -33,6 +35,15 @@ struct ConnectionOptions {
 ConnectionOptions connection_options(const HeaderList& headers) {
     ConnectionOptions options;
     for (const Header* h = headers.find(HeaderId::Connection); h != nullptr; h = headers.next(h)) {
+        // What nearly all send, before the list is taken apart.
+        if (h->value == "keep-alive") {
+            options.keep_alive = true;
+            continue;
+        }
+        if (h->value == "close") {
+            options.close = true;
+            continue;
+        }
         for_each_token(h->value, [&](std::string_view token) {
             options.close = options.close || equals_ignore_case(token, "close");
             options.keep_alive = options.keep_alive || equals_ignore_case(token, "keep-alive");
@@ -163,6 +174,37 @@ constexpr auto kHostClass = [] {
     return classes;
 }();
 
+// The end of what most host names are made of: lower-case letters, digits, '-' and single dots. 0
+// where there is more to look at.
+std::size_t plain_host_end(std::string_view text) {
+#if defined(__SSE2__)
+    unsigned before = 0;  // 1: the last block ended in a dot
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t bytes = std::min<std::size_t>(text.size() - at, 16);
+        const __m128i block = scan::load_some(text.data() + at, bytes);
+        const __m128i alpha = scan::at_most(_mm_sub_epi8(block, _mm_set1_epi8('a')), 25);
+        const __m128i digit = scan::at_most(_mm_sub_epi8(block, _mm_set1_epi8('0')), 9);
+        const __m128i dot = scan::equal(block, '.');
+        const unsigned plain = scan::mask(
+            _mm_or_si128(_mm_or_si128(alpha, digit), _mm_or_si128(dot, scan::equal(block, '-'))));
+        const auto size = static_cast<unsigned>(std::countr_one(plain));
+        const unsigned dots = scan::mask(dot) & ((1U << size) - 1);
+        if ((dots & (dots << 1 | before)) != 0) {
+            return 0;
+        }
+        at += size;
+        if (size < 16) {
+            const unsigned ends_in_dot = size > 0 ? dots >> (size - 1) : before;
+            return ends_in_dot != 0 ? 0 : at;
+        }
+        before = dots >> 15;
+    }
+    return before != 0 ? 0 : text.size();
+#else
+    return 0;
+#endif
+}
+
 }  // namespace
 
 std::optional<std::uint64_t> parse_content_length(std::string_view text) {
@@ -188,7 +230,42 @@ bool has_token(std::string_view list, std::string_view token) {
     return found;
 }
 
+namespace {
+
+// ":" and a port number at the end of a host; nothing where it is anything else.
+std::optional<std::uint16_t> port_behind_host(std::string_view text) {
+    if (text.front() != ':') {
+        return std::nullopt;
+    }
+    unsigned port = 0;
+    for (char c : text.substr(1)) {
+        port = port * 10 + static_cast<unsigned>(c - '0');
+        if (!is_digit(c) || port > 65535) {
+            return std::nullopt;
+        }
+    }
+    return static_cast<std::uint16_t>(port);
+}
+
+}  // namespace
+
 std::optional<HostPort> validate_host(std::string_view text, Arena& arena) {
+    HostPort result;
+    if (const std::size_t end = plain_host_end(text); end > 0) [[likely]] {
+        if (end == text.size()) {
+            result.host = text;
+            return result;
+        }
+        if (text[end] == ':') {
+            const auto port = port_behind_host(text.substr(end));
+            if (!port) {
+                return std::nullopt;
+            }
+            result.host = text.substr(0, end);
+            result.port = *port;
+            return result;
+        }
+    }
     const bool literal = text.starts_with('[');
     const std::uint8_t wanted = literal ? kLiteral : kHost;
     std::uint8_t seen = 0;
@@ -212,19 +289,12 @@ std::optional<HostPort> validate_host(std::string_view text, Arena& arena) {
         ++at;
         dot = false;
     }
-    HostPort result;
     if (at < text.size()) {
-        if (text[at] != ':') {
+        const auto port = port_behind_host(text.substr(at));
+        if (!port) {
             return std::nullopt;
         }
-        unsigned port = 0;
-        for (char c : text.substr(at + 1)) {
-            port = port * 10 + static_cast<unsigned>(c - '0');
-            if (!is_digit(c) || port > 65535) {
-                return std::nullopt;
-            }
-        }
-        result.port = static_cast<std::uint16_t>(port);
+        result.port = *port;
     }
     result.host = text.substr(0, dot ? at - 1 : at);
     if (result.host.empty() || result.host == "[]") {

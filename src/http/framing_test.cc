@@ -130,6 +130,41 @@ TEST_F(Framing, HostIsRequiredOnceAndValid) {
     EXPECT_EQ(request("", "GET http://u@h/ HTTP/1.1").error, HeadError::InvalidHostInRequestLine);
 }
 
+TEST_F(Framing, ReadsHostsOfEveryLengthTheSame) {
+    Arena arena;
+    for (std::size_t size = 1; size < 50; ++size) {
+        std::string plain(size, 'a');
+        for (std::size_t i = 1; i + 1 < size; i += 3) {
+            plain[i] = i % 2 == 0 ? '.' : '-';
+        }
+        const std::string with_port = plain + ":8080";
+        const auto read = validate_host(with_port, arena);
+        ASSERT_TRUE(read) << plain;
+        EXPECT_EQ(read->host, plain);
+        EXPECT_EQ(read->port, 8080);
+        EXPECT_EQ(validate_host(plain, arena)->host, plain);
+        EXPECT_EQ(validate_host(plain + ".", arena)->host, plain);
+        EXPECT_FALSE(validate_host(plain + "..", arena));
+        EXPECT_FALSE(validate_host(plain + ":80x", arena));
+        EXPECT_FALSE(validate_host(plain + ":65536", arena));
+        for (std::size_t at = 0; at < size; ++at) {
+            std::string other = plain;
+            other[at] = 'Q';
+            std::string lower = plain;
+            lower[at] = 'q';
+            EXPECT_EQ(validate_host(other, arena)->host, lower);
+            other[at] = '/';
+            EXPECT_FALSE(validate_host(other, arena)) << other;
+            other[at] = '_';
+            EXPECT_EQ(validate_host(other, arena)->host, other);
+            if (at + 1 < size) {
+                other[at] = other[at + 1] = '.';
+                EXPECT_FALSE(validate_host(other, arena)) << other;
+            }
+        }
+    }
+}
+
 TEST_F(Framing, ValidatesHostsAsNginxDoes) {
     EXPECT_EQ(host("Example.COM"), "example.com 0");
     EXPECT_EQ(host("a.:8080"), "a 8080");

@@ -216,16 +216,18 @@ ParseResult parse_response_head(std::string_view head, const ParseLimits& limits
     response.headers.bind(arena);
     const char* at = head.data();
     const char* const end = at + head.size();
-    const ParseResult invalid{.error = HeadError::InvalidStatusLine, .detail = first_line(head)};
+    const auto invalid = [head] {
+        return ParseResult{.error = HeadError::InvalidStatusLine, .detail = first_line(head)};
+    };
     if (head.size() > limits.max_head) {
         return {.error = HeadError::ResponseTooLarge, .detail = first_line(head)};
     }
     if (!parse_version(at, end, response.major, response.minor) || response.major != 1) {
-        return invalid;
+        return invalid();
     }
     at += 8;
     if (end - at < 4 || *at++ != ' ' || !is_digit(at[0]) || !is_digit(at[1]) || !is_digit(at[2])) {
-        return invalid;
+        return invalid();
     }
     const char* const status = at;
     response.status = (at[0] - '0') * 100 + (at[1] - '0') * 10 + (at[2] - '0');
@@ -234,14 +236,14 @@ ParseResult parse_response_head(std::string_view head, const ParseLimits& limits
     if (at != end && *at == ' ') {
         reason = ++at;
     } else if (at != end && *at != '\r') {
-        return invalid;
+        return invalid();
     }
     at = scan::find_control(at, end, head.data());
     while (at != end && *at != '\r' && *at != '\n' && *at != '\0') {
         at = scan::find_control(at + 1, end, head.data());
     }
     if (end - at < 2 || at[0] != '\r' || at[1] != '\n' || response.status < 100) {
-        return invalid;
+        return invalid();
     }
     response.reason = between(reason, at);
     response.status_text = between(status, at);

@@ -64,29 +64,26 @@ bool may_hold_control(const char* text, std::size_t bytes) {
 
 }  // namespace
 
-void ByteWriter::append_value(std::string_view value) {
-    char* const from = at_;
-    append(value);
-    if (!may_hold_control(from, value.size())) [[likely]] {
-        return;
+char* write_value(char* to, std::string_view value) {
+    if (value.empty()) {
+        return to;
     }
-    for (const char* bad = scan::find_control(from, at_, from); bad != at_;
-         bad = scan::find_control(bad + 1, at_, from)) {
+    std::memcpy(to, value.data(), value.size());
+    char* const end = to + value.size();
+    if (!may_hold_control(to, value.size())) [[likely]] {
+        return end;
+    }
+    for (const char* bad = scan::find_control(to, end, to); bad != end;
+         bad = scan::find_control(bad + 1, end, to)) {
         if (*bad == '\r' || *bad == '\n' || *bad == '\0') {
-            from[bad - from] = ' ';
+            to[bad - to] = ' ';
         }
     }
+    return end;
 }
 
-void ByteWriter::append_header(std::string_view name, std::string_view value) {
-    append(name);
-    append(": ");
-    append_value(value);
-    append("\r\n");
-}
-
-void ByteWriter::append_number(std::uint64_t value) {
-    at_ = std::to_chars(at_, at_ + kMaxDecimalDigits, value).ptr;
+char* write_number(char* to, std::uint64_t value) {
+    return std::to_chars(to, to + kMaxDecimalDigits, value).ptr;
 }
 
 std::string_view status_line(int status) {
@@ -102,17 +99,18 @@ std::size_t status_line_size(int status, std::string_view status_text) {
     return line.empty() ? kVersion.size() + 3 + 3 : line.size();
 }
 
-void write_status_line(ByteWriter& writer, int status, std::string_view status_text) {
+char* write_status_line(char* to, int status, std::string_view status_text) {
+    ByteWriter writer(to);
     if (!status_text.empty()) {
         writer.append(kVersion);
         writer.append(status_text);
         writer.append("\r\n");
-        return;
+        return writer.position();
     }
     const std::string_view line = status_line(status);
     if (!line.empty()) {
         writer.append(line);
-        return;
+        return writer.position();
     }
     // nginx's "%03ui ".
     writer.append(kVersion);
@@ -121,6 +119,7 @@ void write_status_line(ByteWriter& writer, int status, std::string_view status_t
     writer.append(static_cast<char>('0' + number / 10 % 10));
     writer.append(static_cast<char>('0' + number % 10));
     writer.append(" \r\n");
+    return writer.position();
 }
 
 std::size_t headers_size(const HeaderList& headers) {
@@ -131,12 +130,6 @@ std::size_t headers_size(const HeaderList& headers) {
     return bytes;
 }
 
-void write_headers(ByteWriter& writer, const HeaderList& headers) {
-    for (const Header& header : headers) {
-        writer.append_header(header.name, header.value);
-    }
-}
-
 std::size_t response_head_size(const ResponseHead& response) {
     return status_line_size(response.status, response.status_text) +
            headers_size(response.headers) + 2;
@@ -144,7 +137,7 @@ std::size_t response_head_size(const ResponseHead& response) {
 
 std::size_t write_response_head(const ResponseHead& response, char* to) {
     ByteWriter writer(to);
-    write_status_line(writer, response.status, response.status_text);
+    writer.append_status_line(response.status, response.status_text);
     write_headers(writer, response.headers);
     writer.append("\r\n");
     return static_cast<std::size_t>(writer.position() - to);
@@ -177,6 +170,9 @@ bool valid_header_name(std::string_view name) {
 }
 
 bool valid_header_value(std::string_view value) {
+    if (!may_hold_control(value.data(), value.size())) [[likely]] {
+        return true;
+    }
     for (char c : value) {
         if (c == '\r' || c == '\n' || c == '\0') {
             return false;

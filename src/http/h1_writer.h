@@ -14,6 +14,13 @@
 
 namespace moongate::http {
 
+// Each writes at `to` and returns where it ended.
+char* write_number(char* to, std::uint64_t value);
+// CR, LF and NUL become spaces (RFC 9110 §5.5): a decoded piece of a URI that the configuration
+// puts into a header must not begin another one.
+char* write_value(char* to, std::string_view value);
+char* write_status_line(char* to, int status, std::string_view status_text = {});
+
 // Appends to memory known to be large enough.
 class ByteWriter {
 public:
@@ -26,11 +33,17 @@ public:
         }
     }
     void append(char c) { *at_++ = c; }
-    void append_number(std::uint64_t value);
-    // CR, LF and NUL in a value become spaces (RFC 9110 §5.5): a decoded piece of a URI that the
-    // configuration puts into a header must not begin another one.
-    void append_header(std::string_view name, std::string_view value);
-    void append_value(std::string_view value);
+    void append_number(std::uint64_t value) { at_ = write_number(at_, value); }
+    void append_header(std::string_view name, std::string_view value) {
+        append(name);
+        append(": ");
+        append_value(value);
+        append("\r\n");
+    }
+    void append_value(std::string_view value) { at_ = write_value(at_, value); }
+    void append_status_line(int status, std::string_view status_text = {}) {
+        at_ = write_status_line(at_, status, status_text);
+    }
     char* position() const { return at_; }
 
 private:
@@ -50,11 +63,14 @@ std::string_view status_line(int status);
 // The status line, with nginx's "HTTP/1.1 299 \r\n" for other statuses. `status_text`, when not
 // empty, is used instead ("404 Gone fishing": an upstream's own, or one set by Lua).
 std::size_t status_line_size(int status, std::string_view status_text = {});
-void write_status_line(ByteWriter& writer, int status, std::string_view status_text = {});
 
 // Field lines without the final empty line.
 std::size_t headers_size(const HeaderList& headers);
-void write_headers(ByteWriter& writer, const HeaderList& headers);
+inline void write_headers(ByteWriter& writer, const HeaderList& headers) {
+    for (const Header& header : headers) {
+        writer.append_header(header.name, header.value);
+    }
+}
 
 // Status line, headers and the empty line. Returns the bytes written.
 std::size_t response_head_size(const ResponseHead& response);

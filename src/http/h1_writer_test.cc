@@ -9,7 +9,7 @@ namespace {
 std::string status_text(int status, std::string_view text = {}) {
     std::string line(status_line_size(status, text), '\0');
     ByteWriter writer(line.data());
-    write_status_line(writer, status, text);
+    writer.append_status_line(status, text);
     EXPECT_EQ(writer.position(), line.data() + line.size());
     return line;
 }

@@ -62,12 +62,12 @@ HeadScanResult scan_head(std::string_view bytes, const ParseLimits& limits, Head
                          bool request) {
     // A head that came in one piece and under the limits, which the parser checks again: one pass.
     if (scan.scanned == 0 && bytes.size() <= limits.max_head) {
-        const std::size_t end = find_head_end(bytes);
-        if (end != kNpos) {
-            if (leading_line_ends(bytes) > kMaxLeading) {
-                return {.error = HeadError::InvalidRequest};
+        const std::size_t leading = leading_line_ends(bytes);
+        if (leading <= kMaxLeading && leading + 2 < bytes.size()) {
+            const std::size_t newline = find_empty_line(bytes, leading + 2);
+            if (newline != kNpos) {
+                return {.end = newline + 1};
             }
-            return {.end = end};
         }
     }
     const HeadError line_error = HeadError::HeaderTooLong;

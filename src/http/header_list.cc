@@ -24,6 +24,7 @@ HeaderList& HeaderList::operator=(HeaderList&& other) noexcept {
         capacity_ = other.capacity_;
         arena_ = other.arena_;
         present_ = other.present_;
+        repeated_ = other.repeated_;
         // Slots without a presence bit are never read as numbers; they are copied with the rest
         // because one block is cheaper than a look at each bit.
         std::memcpy(first_, other.first_, sizeof first_);
@@ -45,19 +46,21 @@ void HeaderList::grow() {
 }
 
 void HeaderList::reindex() {
-    present_ = HeaderIdSet{};
+    present_ = repeated_ = HeaderIdSet{};
     for (std::uint32_t i = 0; i < size_; ++i) {
         const HeaderId id = data_[i].id;
-        if (id != HeaderId::Other && !present_.contains(id)) {
-            present_.insert(id);
-            first_[static_cast<std::size_t>(id)] = i;
+        if (id != HeaderId::Other) {
+            index(id, i);
         }
     }
 }
 
 Header* HeaderList::find(std::string_view name) {
     const std::uint32_t hash = header_hash(name);
-    const HeaderId id = header_id(name, hash);
+    return find(name, header_id(name, hash), hash);
+}
+
+Header* HeaderList::find(std::string_view name, HeaderId id, std::uint32_t hash) {
     if (id != HeaderId::Other) {
         return find(id);
     }
@@ -70,6 +73,9 @@ Header* HeaderList::find(std::string_view name) {
 }
 
 Header* HeaderList::next(const Header* header) {
+    if (header->id != HeaderId::Other && !repeated_.contains(header->id)) {
+        return nullptr;
+    }
     Header* at = data_ + (header - data_) + 1;
     for (; at != end(); ++at) {
         if (header->id != HeaderId::Other ? at->id == header->id
@@ -81,15 +87,15 @@ Header* HeaderList::next(const Header* header) {
 }
 
 Header& HeaderList::set(std::string_view name, std::string_view value) {
-    Header* first = find(name);
+    const std::uint32_t hash = header_hash(name);
+    const HeaderId id = header_id(name, hash);
+    Header* first = find(name, id, hash);
     if (first == nullptr) {
-        return add(name, value);
+        return add(name, value, id, hash);
     }
     const Header* keep = first;
     if (next(first) != nullptr) {
         // The kept header stays where it is: only headers behind it move.
-        const std::uint32_t hash = first->hash;
-        const HeaderId id = first->id;
         std::uint32_t i = 0;
         const auto position = static_cast<std::uint32_t>(keep - data_);
         remove_if([&](const Header& header) {

@@ -52,9 +52,8 @@ public:
         }
         Header* header = data_ + size_;
         *header = Header{name, value, id, hash};
-        if (id != HeaderId::Other && !present_.contains(id)) {
-            present_.insert(id);
-            first_[static_cast<std::size_t>(id)] = size_;
+        if (id != HeaderId::Other) {
+            index(id, size_);
         }
         ++size_;
         return *header;
@@ -94,6 +93,7 @@ public:
     const Header* find(std::string_view name) const {
         return const_cast<HeaderList*>(this)->find(name);
     }
+    Header* find(std::string_view name, HeaderId id, std::uint32_t hash);
     // The next header of the same name behind `header`, which is one of this list; or null.
     Header* next(const Header* header);
     const Header* next(const Header* header) const {
@@ -130,13 +130,21 @@ public:
 
     void clear() {
         size_ = 0;
-        present_ = HeaderIdSet{};
+        present_ = repeated_ = HeaderIdSet{};
     }
 
     // Replaces the contents with those of `other`; the texts are copied into this list's arena too.
     void copy_from(const HeaderList& other);
 
 private:
+    void index(HeaderId id, std::uint32_t at) {
+        if (present_.contains(id)) {
+            repeated_.insert(id);
+        } else {
+            present_.insert(id);
+            first_[static_cast<std::size_t>(id)] = at;
+        }
+    }
     void grow();
     void reindex();
     std::string_view joined_from(const Header* first, std::string_view separator) const;
@@ -146,6 +154,7 @@ private:
     std::uint32_t capacity_ = 0;
     Arena* arena_ = nullptr;
     HeaderIdSet present_;
+    HeaderIdSet repeated_;  // those of them that may have come more than once
     // Index of the first header of each id; meaningful only where present_ contains the id, so that
     // clear() does not have to touch it.
     std::uint32_t first_[kHeaderIdCount];

@@ -90,6 +90,9 @@ MOONGATE_FFI int ngx_http_lua_ffi_req_set_header(Context* context, const unsigne
     const auto store = [&](std::string_view text, bool replace) {
         // CR and LF would forge further fields: such bytes are percent-encoded, as in ngx_lua.
         const auto clean = [&](std::string_view raw) {
+            if (http::valid_header_value(raw)) [[likely]] {
+                return request.arena().copy(raw);
+            }
             std::string out;
             for (const char c : raw) {
                 if (c == '\r' || c == '\n' || c == '\0') {
@@ -103,12 +106,9 @@ MOONGATE_FFI int ngx_http_lua_ffi_req_set_header(Context* context, const unsigne
         };
         const std::string_view stored_name = clean(name);
         const std::string_view stored = clean(text);
-        if (replace) {
-            request.headers.set(stored_name, stored);
-        } else {
-            request.headers.add(stored_name, stored);
-        }
-        if (http::header_id(stored_name) == http::HeaderId::Host) {
+        const http::Header& header = replace ? request.headers.set(stored_name, stored)
+                                             : request.headers.add(stored_name, stored);
+        if (header.id == http::HeaderId::Host) {
             const std::size_t colon = stored.rfind(':');
             const bool port = colon != std::string_view::npos && !stored.ends_with(']');
             request.host =

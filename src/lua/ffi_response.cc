@@ -25,7 +25,7 @@ std::string_view view(const char* data, std::size_t size) {
 
 // CR, LF and NUL would end the field: they are percent-encoded.
 std::string_view clean(Request& request, std::string_view text) {
-    if (text.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos) {
+    if (http::valid_header_value(text)) [[likely]] {
         return request.arena().copy(text);
     }
     std::string out;

@@ -71,7 +71,8 @@ std::string_view ProxyProtocol::map_uri() {
 // The names in the client's Connection header that concern this hop alone; mostly none.
 std::string_view ProxyProtocol::connection_tokens() const {
     const http::Header* header = request_.headers.find(http::HeaderId::Connection);
-    if (header == nullptr || equals_ignore_case(header->value, "keep-alive") ||
+    if (header == nullptr || header->value == "keep-alive" ||
+        equals_ignore_case(header->value, "keep-alive") ||
         equals_ignore_case(header->value, "close") ||
         equals_ignore_case(header->value, "upgrade")) {
         return {};

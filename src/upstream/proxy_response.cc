@@ -312,8 +312,9 @@ Action ProxyProtocol::fill_response() {
     response.status_text = head_.status_text;
     // Fields that the server's Connection header declares to be of this hop.
     std::string_view hop = headers.value(HeaderId::Connection);
-    if (!hop.empty() && (equals_ignore_case(hop, "keep-alive") ||
-                         equals_ignore_case(hop, "close") || framing_.upgrade)) {
+    if (!hop.empty() &&
+        (hop == "keep-alive" || hop == "close" || equals_ignore_case(hop, "keep-alive") ||
+         equals_ignore_case(hop, "close") || framing_.upgrade)) {
         hop = {};
     }
     for (const http::Header& header : headers) {

@@ -202,7 +202,7 @@ async::Task<Status> ServerExchange::send_informational(int status, const HeaderL
     Output& output = session_.output_;
     ByteWriter writer(output.reserve(status_line_size(status) + headers_size(headers) + 2));
     char* const start = writer.position();
-    write_status_line(writer, status);
+    writer.append_status_line(status);
     write_headers(writer, headers);
     writer.append("\r\n");
     output.commit(static_cast<std::size_t>(writer.position() - start));
@@ -229,7 +229,7 @@ void ServerExchange::start_response(const ResponseStart& start) {
     Output& output = session_.output_;
     ByteWriter writer(output.reserve(bytes));
     char* const first = writer.position();
-    write_status_line(writer, start.status, start.status_text);
+    writer.append_status_line(start.status, start.status_text);
     if (!start.server.empty()) {
         append_own(writer, "Server: ", start.server);
     }
