@@ -33,6 +33,7 @@ namespace moongate::lua {
 
 struct Context;
 class Run;
+struct BalancerRun;
 class Process;
 
 // Bit values as ngx_lua's: lua-resty-core reads them.
@@ -150,6 +151,8 @@ struct Context {
     std::string_view chunk;
     bool chunk_last = false;
     bool body_ended = false;
+    // balancer_by_lua: the choice that is being made.
+    BalancerRun* balancer = nullptr;
     // ngx.req.init_body() and its successors.
     std::string* new_body = nullptr;
     bool discarded_body = false;

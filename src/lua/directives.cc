@@ -18,6 +18,7 @@ using conf::kServerIf;
 using conf::kTake1;
 using conf::kTake2;
 using conf::kTwoOrMore;
+using conf::kUpstream;
 
 constexpr Contexts kAll = kHttp | kServer | kLocation | kLocationIf;
 
@@ -100,6 +101,9 @@ constexpr std::string_view kPostAccessDoc =
     "Lua code run for requests that access control let in; it may wait.";
 constexpr std::string_view kPrecontentDoc =
     "Lua code run at the end of the precontent phase, behind try_files; it may wait.";
+constexpr std::string_view kBalancerDoc =
+    "Lua code that chooses the server of each try with ngx.balancer; it may wait. Where it chooses "
+    "none, the group's servers are taken in turn.";
 constexpr std::string_view kServerRewriteDoc = "Lua code run in the server_rewrite phase.";
 constexpr std::string_view kRewriteDoc = "Lua code run at the end of the rewrite phase.";
 constexpr std::string_view kAccessDoc = "Lua code run at the end of the access phase.";
@@ -162,6 +166,13 @@ constexpr Directive kRows[] = {
     block_form<kBodyFilter>("body_filter_by_lua_block", kAll, kBodyDoc),
     text_form<kBodyFilter>("body_filter_by_lua", kAll, kBodyDoc),
     text_form<kBodyFilter>("body_filter_by_lua_file", kAll, kBodyDoc),
+    block_form<apply_balancer>("balancer_by_lua_block", kUpstream, kBalancerDoc),
+    text_form<apply_balancer>("balancer_by_lua_file", kUpstream, kBalancerDoc),
+    conf::custom<apply_balancer_keepalive>(
+        "balancer_keepalive", kUpstream, kTake1, "32",
+        "Idle connections of each pool that ngx.balancer.enable_keepalive keeps, where "
+        "set_current_peer names no pool_size.")
+        .syntax("connections"),
     block_form<kLog>("log_by_lua_block", kAll, kLogDoc),
     text_form<kLog>("log_by_lua", kAll, kLogDoc),
     text_form<kLog>("log_by_lua_file", kAll, kLogDoc),

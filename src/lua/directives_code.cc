@@ -1,8 +1,11 @@
 #include "lua/directives_code.h"
 
+#include "conf/values.h"
 #include "engine/builder.h"
+#include "lua/balancer.h"
 #include "lua/phases.h"
 #include "modules/rewrite/rewrite.h"
+#include "upstream/upstream_module.h"
 
 namespace moongate::lua {
 namespace {
@@ -76,6 +79,40 @@ Applied apply_content(Compiler& compiler, const Statement& statement, LuaSetting
     if (engine::Location* location = engine::current_location(compiler)) {
         location->content = engine::Handler{"content_by_lua", nullptr, content_by_lua};
     }
+    return {};
+}
+
+Applied apply_balancer(Compiler& compiler, const Statement& statement) {
+    static const char key = 0;
+    if (!compiler.level().first(&key)) {
+        return conf::reject("is duplicate");
+    }
+    auto code = read_code(compiler, statement, 1, false);
+    if (!code) {
+        return std::unexpected(std::move(code.error()));
+    }
+    auto& builder = *compiler.scope_object<upstream::UpstreamBuilder>();
+    if (builder.has_method) {
+        compiler.warn("load balancing method redefined");
+    }
+    builder.has_method = true;
+    builder.supports_backup = false;
+    builder.upstream->balancer = std::make_shared<LuaBalancer>(std::move(*code));
+    return {};
+}
+
+Applied apply_balancer_keepalive(Compiler& compiler, const Statement& statement) {
+    static const char key = 0;
+    if (!compiler.level().first(&key)) {
+        return conf::reject("is duplicate");
+    }
+    const auto count = conf::parse_integer(statement.arg(1));
+    if (!count || *count == 0) {
+        return conf::reject(fmt::format("invalid value \"{}\" in \"{}\" directive",
+                                        statement.arg(1), statement.name));
+    }
+    compiler.scope_object<upstream::UpstreamBuilder>()->upstream->pool_connections =
+        static_cast<std::size_t>(*count);
     return {};
 }
 

@@ -34,6 +34,9 @@ Applied apply_code(Compiler& compiler, const Statement& statement, Settings& set
 }
 
 Applied apply_content(Compiler& compiler, const Statement& statement, LuaSettings& settings);
+// Both in upstream {}.
+Applied apply_balancer(Compiler& compiler, const Statement& statement);
+Applied apply_balancer_keepalive(Compiler& compiler, const Statement& statement);
 Applied apply_set(Compiler& compiler, const Statement& statement);
 
 }  // namespace moongate::lua

@@ -12,6 +12,7 @@ void keep_ffi_regex();
 void keep_ffi_semaphore();
 void keep_ffi_socket();
 void keep_ffi_later();
+void keep_ffi_balancer();
 void keep_ffi_pipe();
 
 void keep_ffi() {
@@ -24,6 +25,7 @@ void keep_ffi() {
     keep_ffi_semaphore();
     keep_ffi_socket();
     keep_ffi_later();
+    keep_ffi_balancer();
     keep_ffi_pipe();
 }
 

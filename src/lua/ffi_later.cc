@@ -16,14 +16,9 @@ void keep_ffi_later() {}
 namespace {
 
 constexpr char kNoTls[] = "TLS from Lua is not supported yet";
-constexpr char kNoBalancer[] = "balancer_by_lua is not supported yet";
 
 int no_tls(const char** error) {
     *error = kNoTls;
-    return kFfiError;
-}
-int no_balancer(const char** error) {
-    *error = kNoBalancer;
     return kFfiError;
 }
 
@@ -31,23 +26,6 @@ int no_balancer(const char** error) {
 
 using Any = void*;
 using Bytes = const unsigned char*;
-
-MOONGATE_FFI int ngx_http_lua_ffi_balancer_set_current_peer(Any, Bytes, std::size_t, int,
-                                                            const char** error) {
-    return no_balancer(error);
-}
-MOONGATE_FFI int ngx_http_lua_ffi_balancer_set_more_tries(Any, int, const char** error) {
-    return no_balancer(error);
-}
-MOONGATE_FFI int ngx_http_lua_ffi_balancer_get_last_failure(Any, int*, const char** error) {
-    return no_balancer(error);
-}
-MOONGATE_FFI int ngx_http_lua_ffi_balancer_set_timeouts(Any, long, long, long, const char** error) {
-    return no_balancer(error);
-}
-MOONGATE_FFI int ngx_http_lua_ffi_balancer_recreate_request(Any, const char** error) {
-    return no_balancer(error);
-}
 
 MOONGATE_FFI int ngx_http_lua_ffi_socket_tcp_sslhandshake(Any, Any, Any, int, Any, int, int, Any,
                                                           Any, const char** error) {

@@ -76,7 +76,7 @@ async::Task<std::optional<Action>> settle_exit(Context& context, int code, bool 
         }
         co_return content ? Action::done() : Action::finish(200);
     }
-    if (code == kError) {
+    if (code == kError || (content && code < 0)) {
         co_return close_connection(request);
     }
     if (code >= 300 || code == 100 || code == 101) {

@@ -18,7 +18,9 @@ struct Preloads {
 
 Preloads& preloads() {
     static Preloads all{.mutex = {},
-                        .openers = {{"ngx.resp", open_response}, {"ngx.conn", open_connection}}};
+                        .openers = {{"ngx.balancer", open_balancer},
+                                    {"ngx.resp", open_response},
+                                    {"ngx.conn", open_connection}}};
     return all;
 }
 

@@ -286,27 +286,58 @@ std::string Run::traceback(Coroutine& coroutine) const {
     return text;
 }
 
+namespace {
+
+// ngx_lua runs the code of these phases in a plain protected call, with a message of its own.
+bool kind_is_logged(Phase phase) {
+    return may_answer(phase) || phase == Phase::Timer;
+}
+std::string_view failure_title(Phase phase) {
+    switch (phase) {
+        case Phase::Set:
+            return "failed to run set_by_lua*: ";
+        case Phase::HeaderFilter:
+            return "failed to run header_filter_by_lua*: ";
+        case Phase::BodyFilter:
+            return "failed to run body_filter_by_lua*: ";
+        case Phase::Log:
+            return "failed to run log_by_lua*: ";
+        case Phase::Balancer:
+            return "failed to run balancer_by_lua*: ";
+        case Phase::InitWorker:
+            return "init_worker_by_lua error: ";
+        case Phase::ExitWorker:
+            return "exit_worker_by_lua error: ";
+        default:
+            return "lua entry thread aborted: ";
+    }
+}
+
+}  // namespace
+
 Coroutine* Run::handle_error(Coroutine& coroutine, int result, int& arguments) {
     if (result == LUA_ERRMEM) {
         context_.log_line(LogLevel::Alert, "[lua] memory allocation error");
     }
     coroutine.op.reset();
     if (error_.empty() && (&coroutine == entry_ || coroutine.is_light || coroutine.is_wrap)) {
-        const std::string_view kind = result == LUA_ERRRUN   ? "runtime error"
+        const bool quiet = !coroutine.is_light && !kind_is_logged(phase_);
+        const std::string_view kind = quiet                  ? ""
+                                      : result == LUA_ERRRUN ? "runtime error"
                                       : result == LUA_ERRERR ? "error handler error"
                                       : result == LUA_ERRMEM ? "[lua] memory allocation error"
                                                              : "unknown error";
         std::size_t size = 0;
         const char* message =
             lua_isstring(coroutine.L, -1) != 0 ? lua_tolstring(coroutine.L, -1, &size) : nullptr;
-        error_ = fmt::format("{}: {}\n{}", kind,
+        error_ = fmt::format("{}{}{}\n{}", kind, quiet ? "" : ": ",
                              message != nullptr ? std::string_view(message, size)
                                                 : std::string_view("unknown reason"),
                              traceback(coroutine));
     }
     coroutine.status = CoStatus::Dead;
     if (&coroutine == entry_) {
-        context_.log_line(LogLevel::Error, "lua entry thread aborted: " + error_);
+        context_.log_line(LogLevel::Error, std::string(failure_title(phase_)) + error_);
         error_.clear();
         finish(End::Error);
         return nullptr;

@@ -33,7 +33,7 @@ struct LuaTlsSettings {
     bool skip_default_verify = false;
 
     // Of cosockets.
-    std::uint32_t protocols = kTlsV1 | kTlsV11 | kTlsV12 | kTlsV13;
+    std::uint32_t protocols = 0;  // the default of lua_ssl_protocols is applied
     std::string ciphers = "DEFAULT";
     std::int64_t verify_depth = 1;
     std::string certificate_path;

@@ -78,7 +78,7 @@ Result<async::Io> begin_connect(async::Reactor& reactor, const Address& to,
     }
     connected = ::connect(socket.get(), to.get(), to.size) == 0;
     if (!connected && errno != EINPROGRESS) {
-        return failed(errno, "connect()");
+        return failed(errno, kRefusedAtOnce);
     }
     async::Io io(reactor, socket.release());
     if (!io.is_open()) {

@@ -21,6 +21,9 @@ struct ConnectOptions {
     int sndbuf = 0;
 };
 
+// The detail of a connect() that failed without waiting.
+inline constexpr std::string_view kRefusedAtOnce = "connect() at once";
+
 // Errors carry errno in `code` and the failing call ("connect()", "bind()", "socket()") in
 // `detail`; a passed deadline is TimedOut. Nothing was sent: every error is safe to retry.
 async::Task<Result<async::Io>> connect(async::Reactor& reactor, const Address& to,

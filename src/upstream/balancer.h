@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "async/task.h"
+#include "base/clock.h"
 #include "base/result.h"
 #include "net/address.h"
 #include "upstream/peer.h"
@@ -19,6 +20,29 @@ class Request;
 }
 
 namespace moongate::upstream {
+
+struct KeepaliveSettings {
+    std::size_t connections = 0;  // 0: none are kept
+    bool local = false;           // only for the location that opened them
+    std::uint64_t requests = 1000;
+    Milliseconds time{3600000};
+    Milliseconds timeout{60000};
+};
+
+// What a try ended with, for the peer's health.
+enum class Outcome : std::uint8_t { Ok, Next, Failed };
+
+// What a balancer that chooses addresses by itself may ask for. The time-outs stay for later tries,
+// the rest is for the try that follows.
+struct TryTerms {
+    std::string_view identity;  // only connections opened under the same one are reused
+    std::optional<KeepaliveSettings> keepalive;  // the connection is kept under these instead of
+                                                 // the upstream's
+    std::optional<net::Address> local;
+    Milliseconds connect_timeout{0};  // 0: the settings'
+    Milliseconds send_timeout{0};
+    Milliseconds read_timeout{0};
+};
 
 // One request's way through the peers.
 struct Selection {
@@ -35,6 +59,11 @@ struct Selection {
     // A target that is no configured server (Lua's set_current_peer). Used where `peer` is null.
     std::optional<net::Address> address;
     std::string_view address_text;
+    TryTerms terms;
+    std::uint32_t choices = 0;        // made so far
+    std::uint64_t tries_limit = 0;    // proxy_next_upstream_tries; 0: none
+    std::optional<Outcome> last_end;  // of the try before
+    int last_status = 0;
 
     // What hashing methods go by.
     std::string_view key;  // `hash`: the evaluated text; ip_hash: the bytes of the address
@@ -67,9 +96,6 @@ public:
     // Which parameters of `server` make no sense with the method.
     virtual bool supports_backup() const { return true; }
 };
-
-// What a try ended with, for the peer's health.
-enum class Outcome : std::uint8_t { Ok, Next, Failed };
 
 // Counts the use of selection.peer; nothing where there is none.
 void take_peer(Selection& selection);

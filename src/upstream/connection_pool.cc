@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace moongate::upstream {
@@ -34,6 +35,7 @@ struct ConnectionPool::Group {
 
     ConnectionPool& pool;
     std::size_t count = 0;
+    bool passing = false;
     Connection* first = nullptr;
     Connection* last = nullptr;  // idle longest
     async::Timer timer;
@@ -56,12 +58,16 @@ void ConnectionPool::clear() {
 }
 
 Bucket& ConnectionPool::bucket(std::string_view upstream, const net::Address& address,
-                               const ConnectionIdentity& identity) {
+                               const ConnectionIdentity& identity, bool passing) {
     auto found = groups_.find(upstream);
     if (found == groups_.end()) {
+        if (passing && groups_.size() >= most_groups_) {
+            forget_empty_groups();
+        }
         found = groups_.emplace(std::string(upstream), std::make_unique<Group>(*this)).first;
     }
     Group& group = *found->second;
+    group.passing = passing;
     std::string key(address.bytes());
     key += identity.text;
     auto& slot = group.buckets[std::move(key)];
@@ -69,6 +75,14 @@ Bucket& ConnectionPool::bucket(std::string_view upstream, const net::Address& ad
         slot = std::make_unique<Bucket>(this, &group, nullptr);
     }
     return *slot;
+}
+
+void ConnectionPool::forget_empty_groups() {
+    std::erase_if(groups_, [](const auto& entry) {
+        const Group& group = *entry.second;
+        return group.passing && group.count == 0;
+    });
+    most_groups_ = std::max<std::size_t>(256, groups_.size() * 2);
 }
 
 void ConnectionPool::unlink(Connection& connection) {

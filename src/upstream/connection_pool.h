@@ -54,9 +54,10 @@ public:
     ConnectionPool& operator=(const ConnectionPool&) = delete;
     ~ConnectionPool();
 
-    // The list for an upstream's server under an identity. Valid as long as the pool.
+    // The list for an upstream's server under an identity. Valid as long as the pool; a
+    // `passing` one, for groups that come and go with what balancers name, until the next call.
     Bucket& bucket(std::string_view upstream, const net::Address& address,
-                   const ConnectionIdentity& identity);
+                   const ConnectionIdentity& identity, bool passing = false);
     // The connection used last, or null.
     ConnectionPtr take(Bucket& bucket);
     // Keeps it where the settings allow and it is quiet; closes it otherwise. Where the upstream
@@ -72,9 +73,11 @@ private:
     static void spoke(void* context);
     void unlink(Connection& connection);
     void drop(Connection* connection);
+    void forget_empty_groups();
 
     async::Reactor& reactor_;
     std::unordered_map<std::string, std::unique_ptr<Group>, StringHash, std::equal_to<>> groups_;
+    std::size_t most_groups_ = 256;  // from then on, empty passing ones are looked for
 };
 
 }  // namespace moongate::upstream

@@ -39,6 +39,9 @@ UpstreamFlow::UpstreamFlow(engine::Request& request, const FlowOptions& options,
       worker_(UpstreamWorker::of(request.worker)),
       main_(request.main),
       selection_(upstream_->transient ? own_set_.emplace(*upstream_) : worker_.peers(upstream_)),
+      connect_timeout_(options.connect_timeout),
+      send_timeout_(options.send_timeout),
+      read_timeout_(options.read_timeout),
       log_(&own_log_),
       buffering_(options.buffering) {
     selection_.request = &request;
@@ -89,6 +92,17 @@ bool UpstreamFlow::choose() {
     return upstream_->balancer->choose(selection_);
 }
 
+// The time-outs that the balancer asked for.
+void UpstreamFlow::apply_terms() {
+    const TryTerms& terms = selection_.terms;
+    const auto either = [](Milliseconds asked, Milliseconds set) {
+        return asked > Milliseconds::zero() ? asked : set;
+    };
+    connect_timeout_ = either(terms.connect_timeout, options_.connect_timeout);
+    send_timeout_ = either(terms.send_timeout, options_.send_timeout);
+    read_timeout_ = either(terms.read_timeout, options_.read_timeout);
+}
+
 void UpstreamFlow::begin_attempt() {
     take_peer(selection_);
     Attempt& attempt = log_->add();
@@ -106,30 +120,58 @@ void UpstreamFlow::begin_attempt() {
     pending_body_ = body_.file < 0 ? body_.bytes : std::string_view();
 }
 
+const net::Address* UpstreamFlow::bound_to() const {
+    return selection_.terms.local ? &*selection_.terms.local : local_ ? &*local_ : nullptr;
+}
+
 ConnectionIdentity UpstreamFlow::identity() const {
-    if (!local_ && !upstream_->keepalive.local) {
+    const net::Address* local = bound_to();
+    const bool of_location = upstream_->keepalive.local && !selection_.terms.keepalive;
+    if (local == nullptr && !of_location && selection_.terms.identity.empty()) {
         return {};
     }
     std::string text;
-    if (local_) {
+    if (local != nullptr) {
         text += "bind ";
-        text += local_->bytes();
+        text += local->bytes();
     }
-    if (upstream_->keepalive.local) {
+    if (of_location) {
         text += fmt::format(" at {}", location_);
     }
+    if (!selection_.terms.identity.empty()) {
+        text += " as ";
+        text += selection_.terms.identity;
+    }
     return ConnectionIdentity(std::move(text));
+}
+
+// The list of a pool that the balancer asked for: a group of its own, so that its time and size
+// hold for it alone.
+Bucket* UpstreamFlow::own_pool() {
+    const KeepaliveSettings& settings = *selection_.terms.keepalive;
+    const net::Address& address =
+        selection_.peer != nullptr ? selection_.peer->address : *selection_.address;
+    const ConnectionIdentity opened_as = identity();
+    const std::string name = fmt::format("{} {} {} {}{}", upstream_->name, settings.timeout.count(),
+                                         settings.connections, address.bytes(), opened_as.text);
+    return &worker_.pool.bucket(name, address, opened_as, true);
 }
 
 bool UpstreamFlow::take_idle() {
     bucket_ = nullptr;
     reused_ = false;
+    if (selection_.terms.keepalive) [[unlikely]] {
+        connection_ = worker_.pool.take(*own_pool());
+        reused_ = connection_ != nullptr;
+        return reused_;
+    }
     if (upstream_->keepalive.connections == 0) {
         return false;
     }
     Peer* peer = selection_.peer;
     // The list of the peer's last request is mostly this one's too.
-    const bool plain = peer != nullptr && !local_;
+    const bool plain =
+        peer != nullptr && bound_to() == nullptr && selection_.terms.identity.empty();
     const auto tag =
         reinterpret_cast<std::uint64_t>(upstream_->keepalive.local ? location_ : nullptr);
     if (plain && peer->bucket != nullptr && peer->bucket_identity == tag) {
@@ -147,11 +189,22 @@ bool UpstreamFlow::take_idle() {
     return reused_;
 }
 
+bool UpstreamFlow::rebuild_request() {
+    http::BodyPart body;
+    if (!protocol_.rebuild(body, streaming_)) {
+        return false;
+    }
+    if (!streaming_) {
+        body_ = body;
+    }
+    return true;
+}
+
 async::Task<Result<async::Io>> UpstreamFlow::open_connection() {
     mark_action("connecting to upstream");
     net::ConnectOptions options;
-    options.timeout = options_.connect_timeout;
-    options.local = local_ ? &*local_ : nullptr;
+    options.timeout = connect_timeout_;
+    options.local = bound_to();
     options.transparent = options_.bind_transparent;
     options.keepalive = options_.socket_keepalive;
     options.rcvbuf = options_.socket_rcvbuf;
@@ -167,6 +220,24 @@ void UpstreamFlow::log_failure(LogLevel level, std::string_view text) {
     request_.log_upstream =
         request_.arena().concat(scheme_, server, server.starts_with("unix:") ? ":" : "", uri_);
     request_.log_error(level, "{}", text);
+}
+
+// nginx names the server where connect() fails without waiting, and takes reasons other than the
+// usual ones for a fault of the configuration.
+void UpstreamFlow::log_connect_failure(const Error& error) {
+    if (error.detail != net::kRefusedAtOnce) {
+        log_failure(LogLevel::Error,
+                    fmt::format("{} failed {}", error.detail, errno_text(error.code)));
+        return;
+    }
+    bool usual = false;
+    for (const int reason :
+         {ECONNREFUSED, EAGAIN, ECONNRESET, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH}) {
+        usual = usual || error.code == reason;
+    }
+    log_failure(
+        usual ? LogLevel::Error : LogLevel::Crit,
+        fmt::format("connect() to {} failed {}", log_->last().peer, errno_text(error.code)));
 }
 
 Action UpstreamFlow::no_live_upstreams() {
@@ -191,6 +262,8 @@ void UpstreamFlow::end_attempt(Outcome outcome) {
         attempt.response_ms = static_cast<std::int64_t>(request_.reactor().now_ms() - attempt_ms_);
     }
     connection_.reset();
+    selection_.last_end = outcome;
+    selection_.last_status = attempt.status;
     if (release_peer(selection_, outcome)) {
         mark_action(request_.log_action);
         log_failure(LogLevel::Warn, "upstream server temporarily disabled");
@@ -220,6 +293,7 @@ bool UpstreamFlow::retry(std::uint32_t reason, int status, Outcome outcome) {
     end_attempt(stale ? Outcome::Next : outcome);
     if (stale) {
         selection_.tries_left = left;
+        selection_.last_end = outcome;
         std::erase(selection_.tried, peer);
     }
     if (selection_.tries_left == 0 || !can_retry(reason)) {
@@ -254,11 +328,13 @@ bool UpstreamFlow::intercepted() const {
 
 void UpstreamFlow::release_connection() {
     ConnectionPtr connection = std::move(connection_);
-    if (connection == nullptr || bucket_ == nullptr || !protocol_.keep_alive() || !body_sent_ ||
-        extra_bytes_ || request_.worker.exiting) {
+    const bool own = selection_.terms.keepalive.has_value();
+    if (connection == nullptr || (bucket_ == nullptr && !own) || !protocol_.keep_alive() ||
+        !body_sent_ || extra_bytes_ || request_.worker.exiting) {
         return;
     }
-    worker_.pool.put(*bucket_, std::move(connection), upstream_->keepalive);
+    worker_.pool.put(own ? *own_pool() : *bucket_, std::move(connection),
+                     own ? *selection_.terms.keepalive : upstream_->keepalive);
 }
 
 UpstreamFlow::Fault UpstreamFlow::fault_of_errno(std::string_view call) {
@@ -286,6 +362,7 @@ async::Task<Action> UpstreamFlow::run() {
     const Balancer& balancer = *upstream_->balancer;
     balancer.prepare(request_, selection_);
     selection_.tries_left = selection_.set->tries();
+    selection_.tries_limit = options_.next_upstream_tries;
     if (options_.next_upstream_tries != 0) {
         selection_.tries_left = static_cast<std::uint32_t>(
             std::min<std::uint64_t>(selection_.tries_left, options_.next_upstream_tries));
@@ -305,12 +382,14 @@ async::Task<Action> UpstreamFlow::run() {
     for (;;) {
         bool live = false;
         if (balancer.waits()) {
+            mark_action("connecting to upstream");
             selection_.now_s = static_cast<std::int64_t>(request_.reactor().now_ms() / 1000);
             auto chosen = co_await balancer.choose_later(selection_);
             live = chosen && *chosen;
             if (!chosen) {
                 co_return Action::finish(chosen.error().code != 0 ? chosen.error().code : 500);
             }
+            apply_terms();
         } else {
             live = choose();
         }
@@ -326,8 +405,7 @@ async::Task<Action> UpstreamFlow::run() {
                     log_failure(LogLevel::Error,
                                 fmt::format("upstream timed out {}", errno_text(ETIMEDOUT)));
                 } else {
-                    log_failure(LogLevel::Error, fmt::format("{} failed {}", opened.error().detail,
-                                                             errno_text(opened.error().code)));
+                    log_connect_failure(opened.error());
                 }
                 if (retry(timeout ? kNextTimeout : kNextError, timeout ? 504 : 502,
                           Outcome::Failed)) {
@@ -366,7 +444,7 @@ async::Task<Action> UpstreamFlow::run() {
                         continue;
                     }
                 }
-                const bool ready = co_await connection_->io.readable(options_.read_timeout);
+                const bool ready = co_await connection_->io.readable(read_timeout_);
                 if (!ready) {
                     timed_out();
                     reading = Reading::Failed;

@@ -120,6 +120,9 @@ public:
     // The content phase.
     async::Task<engine::Action> run();
 
+    // While a balancer chooses: what was built is thrown away and the request built anew.
+    bool rebuild_request();
+
     // The flow of a request that has one; null otherwise.
     static UpstreamFlow* of(engine::Request& request);
     static const AttemptLog* attempts_of(engine::Request& request);
@@ -132,8 +135,11 @@ private:
 
     // --- flow.cc: choosing, retrying, ending
     bool choose();
+    void apply_terms();
     void begin_attempt();
     bool take_idle();
+    Bucket* own_pool();
+    const net::Address* bound_to() const;
     engine::Action no_live_upstreams();
     // Ends the attempt. True: go on with another peer; false: `answer_` is the end.
     bool retry(std::uint32_t reason, int status, Outcome outcome);
@@ -146,6 +152,7 @@ private:
     };
     engine::Action client_gone(const Error& error);
     void log_failure(LogLevel level, std::string_view text);
+    void log_connect_failure(const Error& error);
     void mark_action(std::string_view action) { request_.log_action = action; }
     ConnectionIdentity identity() const;
     bool status_wants_next(std::uint32_t& reason) const;
@@ -197,6 +204,9 @@ private:
     ConnectionPtr connection_;
     Bucket* bucket_ = nullptr;
     std::optional<net::Address> local_;
+    Milliseconds connect_timeout_;
+    Milliseconds send_timeout_;
+    Milliseconds read_timeout_;
 
     AttemptLog* log_;
     std::string_view scheme_;

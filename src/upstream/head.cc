@@ -86,7 +86,7 @@ async::Task<UpstreamFlow::Fault> UpstreamFlow::read_head() {
             protocol_.begin_response();
             continue;
         }
-        const bool ready = co_await connection_->io.readable(options_.read_timeout);
+        const bool ready = co_await connection_->io.readable(read_timeout_);
         if (!ready) {
             timed_out();
             co_return Fault::Timeout;

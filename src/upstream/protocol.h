@@ -8,6 +8,7 @@
 #include "async/task.h"
 #include "base/result.h"
 #include "engine/action.h"
+#include "http/exchange.h"
 #include "http/header_list.h"
 
 namespace moongate::upstream {
@@ -37,6 +38,9 @@ public:
 
     // The request up to its body; built once, the same for every server that is asked.
     virtual std::string_view request_head() = 0;
+    // Builds the request anew from what the client's request is by now; `body` receives what to
+    // send where it is not streamed. False: it cannot be sent (logged).
+    virtual bool rebuild(http::BodyPart& body, bool streamed) = 0;
     // Before a server is asked (again).
     virtual void begin_response() = 0;
     virtual HeadStep read_head(std::string_view bytes) = 0;

@@ -39,6 +39,7 @@ public:
     std::string_view uri() const { return uri_; }
     UpstreamFlow* flow = nullptr;
 
+    bool rebuild(http::BodyPart& body, bool streamed) override;
     std::string_view request_head() override { return head_bytes_; }
     void begin_response() override;
     HeadStep read_head(std::string_view bytes) override;
@@ -71,6 +72,7 @@ private:
     ProxyVars vars_;
     std::string_view uri_;
     std::string_view head_bytes_;
+    std::int64_t body_size_ = kNoBody;
     http::Method method_ = http::Method::Get;
     http::HeadScan scan_;
     http::ResponseHead head_;

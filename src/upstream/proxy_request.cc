@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "engine/location.h"
+#include "engine/request_body.h"
 #include "http/h1_writer.h"
 #include "http/uri.h"
 #include "upstream/proxy_protocol.h"
@@ -173,7 +174,24 @@ bool ProxyProtocol::build(std::int64_t body_size) {
     }
     writer.append("\r\n");
     head_bytes_ = {to, static_cast<std::size_t>(writer.position() - to)};
+    body_size_ = body_size;
     return true;
+}
+
+bool ProxyProtocol::rebuild(http::BodyPart& body, bool streamed) {
+    std::int64_t size = body_size_;
+    if (settings_.set_body) {
+        body.bytes = settings_.set_body.evaluate(request_);
+        size = static_cast<std::int64_t>(body.bytes.size());
+    } else if (settings_.pass_request_body && !streamed) {
+        if (request_.body != nullptr && request_.body->size > 0) {
+            body = request_.body->part();
+            size = static_cast<std::int64_t>(request_.body->size);
+        } else if (size > 0) {
+            size = 0;
+        }
+    }
+    return build(size);
 }
 
 }  // namespace moongate::upstream

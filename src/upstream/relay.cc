@@ -170,7 +170,7 @@ async::Task<Action> UpstreamFlow::relay_unbuffered(std::string_view first) {
             co_await async::sleep(request_.reactor(), delay);
         }
         if (!connection_->io.registration().readable) {
-            const bool ready = co_await connection_->io.readable(options_.read_timeout);
+            const bool ready = co_await connection_->io.readable(read_timeout_);
             if (!ready) {
                 timed_out();
                 co_return finish_response(false);
@@ -410,7 +410,7 @@ async::Task<Action> UpstreamFlow::relay_buffered(std::string_view first) {
             bool ready = true;
             if (writing.running()) {
                 if (!reading.running() && !reading.done()) {
-                    reading.start(wait_readable(connection_->io, options_.read_timeout));
+                    reading.start(wait_readable(connection_->io, read_timeout_));
                 }
                 co_await async::any_done(writing, reading);
                 if (!reading.done()) {
@@ -421,7 +421,7 @@ async::Task<Action> UpstreamFlow::relay_buffered(std::string_view first) {
                 if (reading.running() || reading.done()) {
                     reading.cancel();
                 }
-                ready = co_await connection_->io.readable(options_.read_timeout);
+                ready = co_await connection_->io.readable(read_timeout_);
             }
             if (!ready) {
                 timed_out();

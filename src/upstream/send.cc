@@ -49,7 +49,7 @@ async::Task<UpstreamFlow::Fault> UpstreamFlow::write_all(std::string_view bytes)
         if (sent == async::Io::kFailed) {
             co_return fault_of_errno("send()");
         }
-        const bool ready = co_await connection_->io.writable(options_.send_timeout);
+        const bool ready = co_await connection_->io.writable(send_timeout_);
         if (!ready) {
             timed_out();
             co_return Fault::Timeout;
@@ -78,7 +78,7 @@ async::Task<UpstreamFlow::Fault> UpstreamFlow::send_file(int file, off_t offset,
         if (sent == async::Io::kFailed) {
             co_return fault_of_errno("sendfile()");
         }
-        const bool ready = co_await connection_->io.writable(options_.send_timeout);
+        const bool ready = co_await connection_->io.writable(send_timeout_);
         if (!ready) {
             timed_out();
             co_return Fault::Timeout;
@@ -92,7 +92,7 @@ async::Task<UpstreamFlow::Fault> UpstreamFlow::send_streamed() {
     Buffer buffer(kStreamBuffer);
     const std::size_t room = buffer.capacity() - kChunkRoom - 2;
     char* data = buffer.data() + kChunkRoom;
-    const Milliseconds timeout = options_.read_timeout;
+    const Milliseconds timeout = read_timeout_;
     while (!request_.exchange.body_ended()) {
         const Result<std::size_t> got = co_await request_.exchange.read_body(data, room, timeout);
         if (!got) {

@@ -113,10 +113,10 @@ async::Task<Action> UpstreamFlow::tunnel(std::string_view first) {
     Attempt& attempt = log_->last();
     async::Background<End> up(request_.reactor());
     async::Background<End> down(request_.reactor());
-    up.start(pump({*client.io, connection_->io, client.received, options_.read_timeout,
-                   options_.send_timeout, &moved_at_ms, &attempt.bytes_sent}));
-    down.start(pump({connection_->io, *client.io, first, options_.read_timeout,
-                     options_.send_timeout, &moved_at_ms, &attempt.response_length}));
+    up.start(pump({*client.io, connection_->io, client.received, read_timeout_, send_timeout_,
+                   &moved_at_ms, &attempt.bytes_sent}));
+    down.start(pump({connection_->io, *client.io, first, read_timeout_, send_timeout_, &moved_at_ms,
+                     &attempt.response_length}));
     End up_end = End::Closed;
     End down_end = End::Closed;
     bool up_open = true;

@@ -35,14 +35,6 @@ struct ServerRow {
     std::string route;
 };
 
-struct KeepaliveSettings {
-    std::size_t connections = 0;  // 0: none are kept
-    bool local = false;           // only for the location that opened them
-    std::uint64_t requests = 1000;
-    Milliseconds time{3600000};
-    Milliseconds timeout{60000};
-};
-
 // Health that all workers share, by server and address (`zone`).
 class SharedHealth {
 public:
@@ -60,6 +52,7 @@ struct Upstream {
     std::vector<ServerRow> servers;
     std::shared_ptr<const Balancer> balancer;
     KeepaliveSettings keepalive;
+    std::size_t pool_connections = 32;   // idle ones of a pool that a balancer names
     std::shared_ptr<SharedHealth> zone;  // null without `zone`
     std::string zone_name;
     std::shared_ptr<const net::ResolverOptions> resolver;  // for `resolve`; its own or http's
