@@ -1,6 +1,6 @@
 // The functions that lua-resty-core binds for what this server does not do from Lua yet: TLS
-// (ngx.ssl, ngx.ocsp, sslhandshake) and ngx.balancer. Each answers with its error
-// code and says so; none crashes.
+// (ngx.ssl, ngx.ocsp, sslhandshake). Each answers with its error code and says so; none
+// crashes.
 #include <cstdint>
 #include <cstring>
 #include <string_view>

@@ -110,7 +110,7 @@ int begin_connect(lua_State* L, Context& context, TcpSocket& socket, const Conne
                                                  connect_options(socket, plan.local), connected);
     if (!begun) {
         const int reason = begun.error().code;
-        if (begun.error().detail == "connect()") {
+        if (begun.error().detail == net::kRefusedAtOnce) {
             log_system_failure(
                 context, fmt::format("connect() to {} failed", net::to_string(plan.host.address)),
                 reason);
