@@ -11,6 +11,7 @@
 #include "modules/headers_more/headers_more.h"
 #include "modules/log/log.h"
 #include "modules/map.h"
+#include "modules/memc/memc.h"
 #include "modules/not_modified.h"
 #include "modules/range.h"
 #include "modules/rewrite/rewrite.h"
@@ -32,6 +33,8 @@ constexpr const engine::Module* kModules[] = {
     &engine::core_module,
     &upstream::upstream_module,
     &upstream::proxy_module,
+    &modules::memc_module,
+    &modules::memcached_module,
     &modules::map_module,
     &modules::rewrite_module,
     &modules::set_misc_module,

@@ -487,6 +487,9 @@ async::Task<Action> UpstreamFlow::run() {
                     }
                 }
                 const int status = protocol_.status();
+                if (!protocol_.has_body() && in_at_ == in_size_) {
+                    release_connection();
+                }
                 end_attempt(Outcome::Ok);
                 remember_for_redirect();
                 co_return Action::finish(status);

@@ -108,6 +108,8 @@ public:
     }
     // The body to send: one piece in memory or a file (already read), or the client's as it comes.
     void send_body(http::BodyPart part) { body_ = part; }
+    // What follows the body's file.
+    void send_tail(std::string_view tail) { tail_ = tail; }
     void stream_body(bool chunked) {
         streaming_ = true;
         stream_chunked_ = chunked;
@@ -217,6 +219,7 @@ private:
     engine::Action answer_;
 
     http::BodyPart body_;
+    std::string_view tail_;
     std::string_view pending_;  // of the request's head (and memory body) not sent yet
     std::string_view pending_body_;
     Buffer in_;  // the response's head, and what came with it

@@ -248,34 +248,7 @@ Applied apply_cookie_flags(Compiler& compiler, const Statement& statement, P& se
 
 Applied apply_bind(Compiler& compiler, const Statement& statement, P& settings,
                    const conf::Directive& row) {
-    if (!compiler.level().first(&row)) {
-        return conf::reject_directive(statement.name, "is duplicate");
-    }
-    settings.bind = {};
-    settings.bind_transparent = false;
-    if (statement.arg(1) == "off" && statement.args.size() == 1) {
-        return {};
-    }
-    if (statement.args.size() == 2) {
-        if (statement.arg(2) != "transparent") {
-            return reject(fmt::format("invalid parameter \"{}\"", statement.arg(2)));
-        }
-        settings.bind_transparent = true;
-    }
-    auto value = compiler.compile_string(statement.arg(1));
-    if (!value) {
-        return propagate(value.error());
-    }
-    if (value->is_constant()) {
-        const std::string_view text = statement.arg(1);
-        const std::size_t colon = text.rfind(':');
-        if (!net::parse_ip(text, 0) &&
-            !(colon != std::string_view::npos && net::parse_ip(text.substr(0, colon), 0))) {
-            return reject(fmt::format("invalid address \"{}\"", text));
-        }
-    }
-    settings.bind = std::move(*value);
-    return {};
+    return read_bind(compiler, statement, row, settings.bind, settings.bind_transparent);
 }
 
 Applied apply_temp_path(Compiler& compiler, const Statement& statement, P& settings) {
@@ -450,6 +423,38 @@ Applied check_buffers(P& settings) {
 }
 
 }  // namespace
+
+conf::Applied read_bind(Compiler& compiler, const Statement& statement, const conf::Directive& row,
+                        conf::CompiledString& bind, bool& transparent) {
+    if (!compiler.level().first(&row)) {
+        return conf::reject_directive(statement.name, "is duplicate");
+    }
+    bind = {};
+    transparent = false;
+    if (statement.arg(1) == "off" && statement.args.size() == 1) {
+        return {};
+    }
+    if (statement.args.size() == 2) {
+        if (statement.arg(2) != "transparent") {
+            return reject(fmt::format("invalid parameter \"{}\"", statement.arg(2)));
+        }
+        transparent = true;
+    }
+    auto value = compiler.compile_string(statement.arg(1));
+    if (!value) {
+        return propagate(value.error());
+    }
+    if (value->is_constant()) {
+        const std::string_view text = statement.arg(1);
+        const std::size_t colon = text.rfind(':');
+        if (!net::parse_ip(text, 0) &&
+            !(colon != std::string_view::npos && net::parse_ip(text.substr(0, colon), 0))) {
+            return reject(fmt::format("invalid address \"{}\"", text));
+        }
+    }
+    bind = std::move(*value);
+    return {};
+}
 
 void NameSet::insert(std::string_view name) {
     const std::uint32_t hash = http::header_hash(name);

@@ -2,11 +2,9 @@
 
 #include <fmt/format.h>
 
-#include "engine/core_settings.h"
 #include "engine/location.h"
-#include "engine/snapshot.h"
-#include "http/h1_writer.h"
 #include "net/host_url.h"
+#include "upstream/dynamic_upstream.h"
 #include "upstream/proxy_protocol.h"
 #include "upstream/upstream_module.h"
 
@@ -45,32 +43,7 @@ async::Task<std::shared_ptr<const Upstream>> evaluate_target(Request& request,
         vars.port = url->port_text;
     }
     vars.uri = url->uri.starts_with('?') ? arena.concat("/", url->uri) : url->uri;
-    if (!url->address) {
-        const auto* table = request.snapshot.get<UpstreamTable>();
-        const auto* named = table != nullptr ? table->find(url->host) : nullptr;
-        if (named != nullptr) {
-            co_return *named;
-        }
-    }
-    if (url->address) {
-        co_return make_implicit(std::string(vars.host_header), {*url->address}, true);
-    }
-    const auto& core = request.get<engine::CoreLocationSettings>();
-    auto* resolver = UpstreamWorker::of(request.worker).resolver(core.resolver);
-    if (resolver == nullptr) {
-        request.log_error(LogLevel::Error, "no resolver defined to resolve {}", url->host);
-        co_return nullptr;
-    }
-    auto resolved = co_await resolver->resolve(std::string(url->host), core.resolver_timeout);
-    if (!resolved) {
-        request.log_error(LogLevel::Error, "{} could not be resolved ({}: {})", url->host,
-                          resolved.error().code, resolved.error().text());
-        co_return nullptr;
-    }
-    for (net::Address& address : resolved->addresses) {
-        address.set_port(url->port);
-    }
-    co_return make_implicit(std::string(vars.host_header), std::move(resolved->addresses), true);
+    co_return co_await dynamic_upstream(request, *url, vars.host_header);
 }
 
 async::Task<Action> proxy_handler(Request& request) {

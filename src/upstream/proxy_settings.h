@@ -139,4 +139,8 @@ conf::Applied finish_proxy(conf::Compiler& compiler, conf::Level& level);
 
 std::span<const conf::Directive> proxy_rows();
 
+// The values of proxy_bind and its relatives: `address [transparent] | off`, once a level.
+conf::Applied read_bind(conf::Compiler& compiler, const conf::Statement& statement,
+                        const conf::Directive& row, conf::CompiledString& bind, bool& transparent);
+
 }  // namespace moongate::upstream

@@ -131,7 +131,10 @@ async::Task<UpstreamFlow::Fault> UpstreamFlow::send_rest() {
         *piece = {};
     }
     if (body_.file >= 0) {
-        const Fault fault = co_await send_file(body_.file, body_.offset, body_.file_size);
+        Fault fault = co_await send_file(body_.file, body_.offset, body_.file_size);
+        if (fault == Fault::None) {
+            fault = co_await write_all(tail_);
+        }
         if (fault != Fault::None) {
             co_return fault;
         }

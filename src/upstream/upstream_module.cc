@@ -424,7 +424,7 @@ conf::Applied UpstreamSet::refer(conf::Compiler& compiler, const net::HostUrl& u
                                  std::function<void(std::shared_ptr<const Upstream>)> receive) {
     std::string host(url.host);
     compiler.at_end([this, host = std::move(host), port = url.port, no_port = url.no_port,
-                     address = url.address, text = std::string(url.url),
+                     is_unix = url.is_unix, address = url.address, text = std::string(url.url),
                      receive = std::move(receive)]() -> Applied {
         const auto block = address ? blocks.end() : blocks.find(to_lower(host));
         if (block != blocks.end()) {
@@ -433,6 +433,9 @@ conf::Applied UpstreamSet::refer(conf::Compiler& compiler, const net::HostUrl& u
             }
             receive(block->second);
             return {};
+        }
+        if (port == 0 && !is_unix) {
+            return reject(fmt::format("no port in upstream \"{}\"", host));
         }
         std::string name = no_port || address ? host : fmt::format("{}:{}", host, port);
         auto& known = implicit[fmt::format("{}:{}", to_lower(host), port)];

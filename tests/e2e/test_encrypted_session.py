@@ -88,6 +88,21 @@ def test_encrypted_session_expires(moongate):
     assert cipher(made[16:], "-d") == b"y" + bytes(8)
 
 
+def test_encrypted_session_expires_in_if(moongate):
+    gateway = moongate(server="""
+        encrypted_session_key "%s";
+        encrypted_session_iv "%s";
+        location / {
+            encrypted_session_expires 1h;
+            if ($arg_long) { encrypted_session_expires 8d; }
+            set_encrypt_session $a x; set_encode_hex $a; return 200 "$a";
+        }
+    """ % (KEY.decode(), IV.decode()))
+    for path, seconds in (("/", 3600), ("/?long=1", 8 * 86400)):
+        data = cipher(bytes.fromhex(gateway.get(path).text)[16:], "-d")
+        assert abs(int.from_bytes(data[-8:], "big") - time.time() - seconds) < 10
+
+
 def test_encrypted_session_iv(moongate):
     gateway = moongate(server="""
         encrypted_session_key "%s";
