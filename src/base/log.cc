@@ -104,7 +104,7 @@ void Log::write(LogLevel level, std::uint64_t connection, std::string_view messa
     std::string line;
     line.reserve(message.size() + 64);
     fmt::format_to(std::back_inserter(line), "{} [{}] {}#{}: ", Clock::current().log_date(),
-                   log_level_name(level), process_id, thread_id);
+                   level == LogLevel::Stderr ? "" : log_level_name(level), process_id, thread_id);
     if (connection != 0) {
         fmt::format_to(std::back_inserter(line), "*{} ", connection);
     }

@@ -226,6 +226,12 @@ void VariableSource::forget(int index) {
     }
 }
 
+void VariableSource::assign_missing(int index) {
+    VariableValue& value = values()[index];
+    value.set_missing();
+    value.no_cache = false;
+}
+
 const VariableValue& VariableSource::by_name(std::string_view name, VariableValue& storage) {
     storage = {};
     if (const Variable* known = table_->find(name); known != nullptr) {

@@ -185,6 +185,8 @@ public:
     void store(int index, std::string_view text);
     // Forgets the value, so that the next use computes it.
     void forget(int index);
+    // An assignment of no value at all: the variable is not found from now on.
+    void assign_missing(int index);
     // By name, as ngx.var does: `storage` holds the value of a variable without an index. Never
     // null; an unknown name is not_found.
     const VariableValue& by_name(std::string_view name, VariableValue& storage);

@@ -201,14 +201,57 @@ async::Task<Status> read_request_body(Request& request) {
     co_return Status();
 }
 
-void set_request_body(Request& request, std::string_view data) {
-    RequestBody& body = *request.arena().make<RequestBody>();
-    body.memory = request.arena().copy(data);
-    body.size = data.size();
+namespace {
+
+void replace_body(Request& request, RequestBody& body) {
     request.body = &body;
     request.headers.remove(http::HeaderId::TransferEncoding);
     request.headers.set(http::HeaderId::ContentLength,
                         request.arena().copy(fmt::format("{}", body.size)));
+}
+
+}  // namespace
+
+void set_request_body(Request& request, std::string_view data) {
+    RequestBody& body = *request.arena().make<RequestBody>();
+    body.memory = request.arena().copy(data);
+    body.size = data.size();
+    replace_body(request, body);
+}
+
+NewRequestBody::NewRequestBody(Request& request, std::size_t in_memory)
+    : request_(request), body_(request.arena().make<RequestBody>()), in_memory_(in_memory) {}
+
+Status NewRequestBody::append(std::string_view data) {
+    body_->size += data.size();
+    if (pending_.size() + data.size() <= in_memory_) {
+        pending_.append(data);
+        return {};
+    }
+    if (!pending_.empty()) {
+        if (Status written = append_to_file(request_, *body_, pending_); !written) {
+            return written;
+        }
+        pending_.clear();
+    }
+    if (data.size() > in_memory_) {
+        return append_to_file(request_, *body_, data);
+    }
+    pending_ = data;
+    return {};
+}
+
+Status NewRequestBody::finish() {
+    if (body_->file >= 0) {
+        if (Status written = append_to_file(request_, *body_, pending_); !written) {
+            return written;
+        }
+    } else {
+        body_->memory = request_.arena().copy(pending_);
+    }
+    pending_ = {};
+    replace_body(request_, *body_);
+    return {};
 }
 
 Status set_request_body_file(Request& request, std::string_view path, bool remove_later) {
@@ -229,10 +272,7 @@ Status set_request_body_file(Request& request, std::string_view path, bool remov
     body.file_name = name;
     body.remove_file = remove_later;
     body.size = static_cast<std::uint64_t>(info.st_size);
-    request.body = &body;
-    request.headers.remove(http::HeaderId::TransferEncoding);
-    request.headers.set(http::HeaderId::ContentLength,
-                        request.arena().copy(fmt::format("{}", body.size)));
+    replace_body(request, body);
     return {};
 }
 

@@ -47,6 +47,24 @@ async::Task<Status> read_request_body(Request& request);
 void set_request_body(Request& request, std::string_view data);
 Status set_request_body_file(Request& request, std::string_view path, bool remove_later);
 
+// A body made piece by piece (ngx.req.init_body, append_body, finish_body): kept in memory up to
+// `in_memory` bytes, then in a temporary file. Until finish() the request has its former body.
+class NewRequestBody {
+public:
+    NewRequestBody(Request& request, std::size_t in_memory);
+    NewRequestBody(const NewRequestBody&) = delete;
+    NewRequestBody& operator=(const NewRequestBody&) = delete;
+
+    Status append(std::string_view data);
+    Status finish();
+
+private:
+    Request& request_;
+    RequestBody* body_;
+    std::size_t in_memory_;
+    std::string pending_;
+};
+
 // Reads and forgets what is left of the body, within the limits of lingering
 // (ngx.req.discard_body).
 async::Task<Status> discard_request_body(Request& request);

@@ -134,7 +134,7 @@ void get_hostname(Request&, std::uintptr_t, VariableValue& value) {
 }
 
 void get_pid(Request& request, std::uintptr_t, VariableValue& value) {
-    set_text(request, value, "{}", getpid());
+    set_text(request, value, "{}", ::syscall(SYS_gettid));
 }
 
 void get_msec(Request& request, std::uintptr_t, VariableValue& value) {
@@ -208,7 +208,7 @@ constexpr VariableRow kRows[] = {
     {"nginx_version", &get_nginx_version, nullptr, 0, kNone,
      "The nginx version whose behaviour is followed."},
     {"hostname", &get_hostname, nullptr, 0, kNone, "The machine's name."},
-    {"pid", &get_pid, nullptr, 0, kNone, "The engine's process number."},
+    {"pid", &get_pid, nullptr, 0, kNone, "The worker's number, as ngx.worker.pid() has it."},
     {"msec", &get_msec, nullptr, 0, kNoCache, "The time in seconds with milliseconds."},
     {"time_iso8601", &get_time_iso8601, nullptr, 0, kNoCache, "The local time in ISO 8601."},
     {"time_local", &get_time_local, nullptr, 0, kNoCache, "The local time in the log's form."},

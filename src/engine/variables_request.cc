@@ -25,6 +25,15 @@ void get_member(Request& request, std::uintptr_t, VariableValue& value) {
     value.set(request.*Member);
 }
 
+// Without a '?' in the request line there are no arguments, which is not the same as empty ones.
+void get_args(Request& request, std::uintptr_t, VariableValue& value) {
+    if (request.args.data() == nullptr) {
+        value.set_missing();
+    } else {
+        value.set(request.args);
+    }
+}
+
 void set_args(Request& request, std::uintptr_t, std::string_view text) {
     request.args = text;
     request.valid_unparsed_uri = false;
@@ -326,8 +335,8 @@ constexpr VariableRow kRows[] = {
     {"document_root", &get_document_root, nullptr, 0, kNoCache, "The value of root or alias."},
     {"realpath_root", &get_realpath_root, nullptr, 0, kNoCache,
      "$document_root with symbolic links resolved."},
-    {"query_string", &get_member<&Request::args>, nullptr, 0, kNoCache, "As $args."},
-    {"args", &get_member<&Request::args>, &set_args, 0, VariableFlags::Changeable | kNoCache,
+    {"query_string", &get_args, nullptr, 0, kNoCache, "As $args."},
+    {"args", &get_args, &set_args, 0, VariableFlags::Changeable | kNoCache,
      "The arguments of the request line."},
     {"is_args", &get_is_args, nullptr, 0, kNoCache, "\"?\" where there are arguments."},
     {"request_filename", &get_request_filename, nullptr, 0, kNoCache,

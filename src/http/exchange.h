@@ -151,6 +151,8 @@ public:
     // Sent behind the last part where the protocol and the framing allow. Must live until then.
     virtual void set_trailers(const HeaderList* trailers) = 0;
     virtual bool response_started() const = 0;
+    // The body goes out in chunks; known once the response has started.
+    virtual bool response_chunked() const { return false; }
     virtual std::uint64_t bytes_sent() const = 0;       // $bytes_sent: head included
     virtual std::uint64_t body_bytes_sent() const = 0;  // $body_bytes_sent
     // The response cannot be completed: end the connection (stream) so that the client sees it was

@@ -1,5 +1,6 @@
 // ngx.req.read_body and all that reads or replaces the request's body. Source: lua-nginx-module's
 // documentation of these functions.
+#include "engine/core_settings.h"
 #include "engine/request.h"
 #include "engine/request_body.h"
 #include "lua/api.h"
@@ -134,8 +135,11 @@ int init_body(lua_State* L) {
         return luaL_error(L, "bad size argument: %d", static_cast<int>(size));
     }
     Context& context = check_read(L);
-    delete context.new_body;
-    context.new_body = new std::string();
+    const std::size_t in_memory =
+        lua_gettop(L) == 1
+            ? static_cast<std::size_t>(size)
+            : context.request->get<engine::CoreLocationSettings>().client_body_buffer_size;
+    context.new_body = context.arena.make<engine::NewRequestBody>(*context.request, in_memory);
     return 0;
 }
 
@@ -146,7 +150,9 @@ int append_body(lua_State* L) {
     if (context.new_body == nullptr) {
         return luaL_error(L, "request_body not initialized");
     }
-    context.new_body->append(data);
+    if (!context.new_body->append(data)) {
+        return luaL_error(L, "failed to write the request body to a temporary file");
+    }
     return 0;
 }
 
@@ -156,8 +162,9 @@ int finish_body(lua_State* L) {
     if (context.new_body == nullptr) {
         return luaL_error(L, "request_body not initialized");
     }
-    engine::set_request_body(*context.request, context.arena.copy(*context.new_body));
-    delete std::exchange(context.new_body, nullptr);
+    if (!std::exchange(context.new_body, nullptr)->finish()) {
+        return luaL_error(L, "failed to write the request body to a temporary file");
+    }
     return 0;
 }
 

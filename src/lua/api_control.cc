@@ -5,6 +5,7 @@
 #include "lua/api.h"
 #include "lua/context.h"
 #include "lua/ffi.h"
+#include "lua/uri_component.h"
 
 namespace moongate::lua {
 namespace {
@@ -75,7 +76,7 @@ int exec(lua_State* L) {
 const char* unsafe_byte(std::string_view uri) {
     for (const char& c : uri) {
         const auto byte = static_cast<unsigned char>(c);
-        if (byte < 0x20 || byte == 0x7f) {
+        if ((byte < 0x20 && c != '\t') || byte == 0x7f) {
             return &c;
         }
     }
@@ -104,15 +105,9 @@ int redirect(lua_State* L) {
         return luaL_error(L, "attempt to call ngx.redirect after sending out the headers");
     }
     if (const char* bad = unsafe_byte(target)) {
-        std::string shown;
-        for (const char c : target) {
-            const auto byte = static_cast<unsigned char>(c);
-            shown +=
-                byte < 0x20 || byte == 0x7f ? fmt::format("\\x{:02X}", byte) : std::string(1, c);
-        }
-        return luaL_error(L, "unsafe byte \"0x%02x\" in redirect uri \"%s\"",
-                          static_cast<int>(static_cast<unsigned char>(*bad)),
-                          request.arena().copy(shown).data());
+        push(L, fmt::format("unsafe byte \"0x{:02x}\" in redirect uri \"{}\"",
+                            static_cast<unsigned char>(*bad), escape_for_log(target)));
+        return luaL_error(L, "%s", lua_tostring(L, -1));
     }
     const std::string_view location = request.arena().copy(target);
     if (!location.empty() && location.front() == '/') {

@@ -15,7 +15,8 @@ namespace {
 
 constexpr std::size_t kMaxLine = 2048;
 
-void append_value(lua_State* L, int index, std::string& to) {
+// `first`: the value that messages call argument 1.
+void append_value(lua_State* L, int index, int first, std::string& to) {
     switch (lua_type(L, index)) {
         case LUA_TNIL:
             to += "nil";
@@ -36,7 +37,7 @@ void append_value(lua_State* L, int index, std::string& to) {
                 lua_pop(L, 1);
                 return;
             }
-            luaL_argerror(L, index, "expected table to have __tostring metamethod");
+            luaL_argerror(L, index - first + 1, "expected table to have __tostring metamethod");
             return;
         case LUA_TLIGHTUSERDATA:
             if (lua_touserdata(L, index) == nullptr) {
@@ -45,7 +46,7 @@ void append_value(lua_State* L, int index, std::string& to) {
             }
             [[fallthrough]];
         default:
-            luaL_argerror(L, index,
+            luaL_argerror(L, index - first + 1,
                           lua_pushfstring(L, "string, number, boolean, or nil expected, got %s",
                                           luaL_typename(L, index)));
     }
@@ -87,7 +88,7 @@ int write_log(lua_State* L, int level, int first) {
     }
     const int count = lua_gettop(L);
     for (int i = first; i <= count; ++i) {
-        append_value(L, i, line);
+        append_value(L, i, first, line);
     }
     if (line.size() > kMaxLine) {
         line.resize(kMaxLine);

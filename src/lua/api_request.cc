@@ -5,6 +5,7 @@
 #include "http/uri.h"
 #include "lua/api.h"
 #include "lua/context.h"
+#include "lua/uri_component.h"
 
 namespace moongate::lua {
 namespace {
@@ -20,16 +21,12 @@ int http_version(lua_State* L) {
 int raw_header(lua_State* L) {
     Context& context = check_request(L);
     const bool without_line = lua_gettop(L) > 0 && lua_toboolean(L, 1) != 0;
-    const http::RequestHead& head = context.request->exchange.head();
-    std::string text;
-    if (!without_line) {
-        text.append(head.request_line).append("\r\n");
+    std::string_view head = context.request->exchange.raw_head();
+    head.remove_prefix(std::min(head.find_first_not_of("\r\n"), head.size()));
+    if (without_line) {
+        head.remove_prefix(std::min(head.find('\n') + 1, head.size()));
     }
-    for (const http::Header& header : head.headers) {
-        text.append(header.name).append(": ").append(header.value).append("\r\n");
-    }
-    text += "\r\n";
-    push(L, text);
+    push(L, head);
     return 1;
 }
 
@@ -61,11 +58,11 @@ int set_uri(lua_State* L) {
     if (!binary) {
         for (const char c : uri) {
             const auto byte = static_cast<unsigned char>(c);
-            if (byte < 0x20 || byte == 0x7f) {
-                return luaL_error(L,
-                                  "unsafe byte \"0x%02x\" in uri \"%s\" (maybe you want to set "
-                                  "the 'binary' argument?)",
-                                  static_cast<int>(byte), uri.data());
+            if ((byte < 0x20 && c != '\t') || byte == 0x7f) {
+                push(L, fmt::format("unsafe byte \"0x{:02x}\" in uri \"{}\" (maybe you want to "
+                                    "set the 'binary' argument?)",
+                                    byte, escape_for_log(uri)));
+                return luaL_error(L, "%s", lua_tostring(L, -1));
             }
         }
     }
@@ -226,6 +223,9 @@ int get_resp_headers(lua_State* L) {
         add_header(L, "connection",
                    check_request(L).request->exchange.framing().keep_alive ? "keep-alive" : "close",
                    true);
+    }
+    if (check_request(L).request->exchange.response_chunked()) {
+        add_header(L, "transfer-encoding", "chunked", true);
     }
     if (truncated) {
         lua_pushliteral(L, "truncated");

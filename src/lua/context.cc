@@ -34,7 +34,6 @@ Context::~Context() {
     if (ctx_ref >= 0) {
         vm.free_ctx(ctx_ref);
     }
-    delete new_body;
     vm.release();
 }
 

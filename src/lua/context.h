@@ -27,6 +27,7 @@ class Request;
 class WorkerState;
 struct BodyChunk;
 struct CoreLocationSettings;
+class NewRequestBody;
 }  // namespace moongate::engine
 
 namespace moongate::lua {
@@ -153,8 +154,9 @@ struct Context {
     bool body_ended = false;
     // balancer_by_lua: the choice that is being made.
     BalancerRun* balancer = nullptr;
+    int filter_exit = 0;  // what header_filter_by_lua ended with
     // ngx.req.init_body() and its successors.
-    std::string* new_body = nullptr;
+    engine::NewRequestBody* new_body = nullptr;  // in the arena
     bool discarded_body = false;
     bool body_is_stream = false;  // ngx.req.socket() reads it
     // ngx.exec() and ngx.req.set_uri(…, true).
@@ -252,6 +254,8 @@ private:
     void drop_light(Coroutine& coroutine);
     void release();
     std::string traceback(Coroutine& coroutine) const;
+    std::string failure_name() const;
+    std::string take_error() { return failure_name() + std::exchange(error_, {}); }
     static bool alive(const Coroutine* coroutine) {
         return coroutine != nullptr && coroutine->status != CoStatus::Dead &&
                coroutine->status != CoStatus::Zombie;
@@ -275,6 +279,7 @@ private:
     bool exec_ = false;
     bool jump_ = false;
     bool clean_end_ = false;
+    bool from_file_ = false;   // the code, for messages
     bool abort_seen_ = false;  // the callback of ngx.on_abort was started
 
     friend struct Wakeup;

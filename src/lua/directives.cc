@@ -41,6 +41,13 @@ Applied apply_shared_dict(Compiler&, const Statement& statement, LuaMainSettings
     return {};
 }
 
+Applied apply_load_resty_core(Compiler& compiler, const Statement&, LuaMainSettings&) {
+    compiler.warn(
+        "lua_load_resty_core is deprecated (the lua-resty-core library is required since ngx_lua "
+        "v0.10.16)");
+    return {};
+}
+
 Applied apply_capture_error_log(Compiler&, const Statement& statement, LuaMainSettings& settings) {
     const auto bytes = conf::parse_size(statement.arg(1));
     if (!bytes || *bytes < 4096) {
@@ -183,9 +190,9 @@ constexpr Directive kRows[] = {
     conf::string<&LuaMainSettings::package_cpath>(
         "lua_package_cpath", kHttp, "",
         "Where require looks for C modules; ;; is the built-in path, $prefix the server's prefix."),
-    conf::flag<&LuaMainSettings::load_resty_core>(
-        "lua_load_resty_core", kHttp, "on",
-        "Kept for compatibility: lua-resty-core is always loaded."),
+    conf::custom<apply_load_resty_core>("lua_load_resty_core", kHttp, kTake1, "on",
+                                        "Kept for compatibility: lua-resty-core is always loaded.")
+        .syntax("on | off"),
     conf::flag<&LuaMainSettings::rewrite_no_postpone>(
         "rewrite_by_lua_no_postpone", kHttp, "off",
         "Whether rewrite_by_lua runs before the other handlers of its phase."),

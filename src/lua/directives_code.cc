@@ -10,8 +10,8 @@
 namespace moongate::lua {
 namespace {
 
-// What LuaJIT shows of a chunk's name.
-constexpr std::size_t kChunkNameBytes = 42;
+// What fits of a chunk's name into messages (LUA_IDSIZE less the punctuation).
+constexpr std::size_t kChunkNameBytes = 56;
 
 // "=content_by_lua(nginx.conf:12)": the directive, the file below the configuration's directory,
 // and the line.
@@ -27,11 +27,14 @@ std::string chunk_name(const Compiler& compiler, const Statement& statement) {
     if (file.ends_with("/nginx.conf")) {
         file = "nginx.conf";
     } else {
+        const std::string_view whole = file;
         if (file.starts_with(compiler.conf_prefix())) {
             file.remove_prefix(compiler.conf_prefix().size());
         }
-        if (file.size() + reserved > kChunkNameBytes && reserved + 3 < kChunkNameBytes) {
-            file.remove_prefix(file.size() - (kChunkNameBytes - reserved - 3));
+        if (file.size() + reserved > kChunkNameBytes) {
+            const std::size_t kept =
+                reserved + 3 < kChunkNameBytes ? kChunkNameBytes - reserved - 3 : 0;
+            file = whole.substr(whole.size() - std::min(kept, whole.size()));
             dots = "...";
         }
     }

@@ -56,6 +56,12 @@ MOONGATE_FFI std::size_t ngx_http_lua_ffi_uri_escaped_length(const unsigned char
     if (static_cast<EscapeType>(type) == EscapeType::UriComponent) {
         return escaped_component_size(view(data, size));
     }
+    if (static_cast<EscapeType>(type) == EscapeType::Uri) {
+        return escaped_size(view(data, size), LuaEscape::Uri);
+    }
+    if (static_cast<EscapeType>(type) == EscapeType::Args) {
+        return escaped_size(view(data, size), LuaEscape::Args);
+    }
     return moongate::http::escaped_size(view(data, size), static_cast<EscapeType>(type));
 }
 
@@ -63,6 +69,14 @@ MOONGATE_FFI void ngx_http_lua_ffi_escape_uri(const unsigned char* data, std::si
                                               unsigned char* to, int type) {
     if (static_cast<EscapeType>(type) == EscapeType::UriComponent) {
         escape_component(view(data, size), reinterpret_cast<char*>(to));
+        return;
+    }
+    if (static_cast<EscapeType>(type) == EscapeType::Uri) {
+        escape(view(data, size), LuaEscape::Uri, reinterpret_cast<char*>(to));
+        return;
+    }
+    if (static_cast<EscapeType>(type) == EscapeType::Args) {
+        escape(view(data, size), LuaEscape::Args, reinterpret_cast<char*>(to));
         return;
     }
     moongate::http::escape_uri(view(data, size), static_cast<EscapeType>(type),

@@ -1,6 +1,7 @@
 // ngx.re: what resty/core/regex binds, on PCRE2 with its JIT compiler. Lua passes PCRE1's option
-// bits and reads the struct below; match data and the JIT stack are the thread's. Source:
-// lua-resty-core's regex.lua, pcre2api(3).
+// bits and reads the struct below, and scripts compare PCRE1's error numbers and words: both are
+// translated. Match data and the JIT stack are the thread's. Source: lua-resty-core's regex.lua,
+// pcre2api(3), pcreapi(3).
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
@@ -28,6 +29,81 @@ constexpr OptionPair kOptions[] = {
     {0x0080000, PCRE2_DUPNAMES},
     {0x2000000, PCRE2_ALT_BSUX | PCRE2_MATCH_UNSET_BACKREF | PCRE2_ALLOW_EMPTY_CLASS},
 };
+
+// What PCRE1 says where PCRE2 words it otherwise.
+struct Words {
+    int code;
+    std::string_view pcre1;
+};
+constexpr Words kWords[] = {
+    {109, "nothing to repeat"},
+    {114, "missing )"},
+    {118, "missing ) after comment"},
+    {122, "unmatched parentheses"},
+    {134, "character value in \\x{} or \\o{} is too large"},
+    {137, "PCRE does not support \\L, \\l, \\N{name}, \\U, or \\u"},
+    {138, "number after (?C is > 255"},
+    {142, "syntax error in subpattern name (missing terminator)"},
+    {143, "two named subpatterns have the same name"},
+    {144, "group name must start with a non-digit"},
+    {147, "unknown property name after \\P or \\p"},
+    {158, "(?R or (?[+-]digits must be followed by )"},
+};
+
+std::string compile_error(int code) {
+    for (const Words& words : kWords) {
+        if (words.code == code) {
+            return std::string(words.pcre1);
+        }
+    }
+    PCRE2_UCHAR message[128];
+    pcre2_get_error_message(code, message, sizeof(message));
+    return reinterpret_cast<const char*>(message);
+}
+
+// The numbers of pcre_exec() for those of pcre2_match().
+int match_error(int code) {
+    if (code <= PCRE2_ERROR_UTF8_ERR1 && code >= PCRE2_ERROR_UTF8_ERR21) {
+        return -10;  // PCRE_ERROR_BADUTF8
+    }
+    switch (code) {
+        case PCRE2_ERROR_NOMATCH:
+            return -1;
+        case PCRE2_ERROR_PARTIAL:
+            return -12;
+        case PCRE2_ERROR_MATCHLIMIT:
+            return -8;
+        case PCRE2_ERROR_NOMEMORY:
+            return -6;
+        case PCRE2_ERROR_DEPTHLIMIT:
+        case PCRE2_ERROR_HEAPLIMIT:
+            return -21;  // PCRE_ERROR_RECURSIONLIMIT
+        case PCRE2_ERROR_BADOFFSET:
+            return -24;
+        case PCRE2_ERROR_BADUTFOFFSET:
+            return -11;
+        case PCRE2_ERROR_RECURSELOOP:
+            return -26;
+        case PCRE2_ERROR_JIT_STACKLIMIT:
+            return -27;
+        case PCRE2_ERROR_BADOPTION:
+            return -3;
+        case PCRE2_ERROR_BADMAGIC:
+            return -4;
+        case PCRE2_ERROR_INTERNAL:
+            return -14;
+        case PCRE2_ERROR_DFA_UITEM:
+            return -16;
+        case PCRE2_ERROR_DFA_UCOND:
+            return -17;
+        case PCRE2_ERROR_DFA_WSSIZE:
+            return -19;
+        case PCRE2_ERROR_DFA_RECURSE:
+            return -20;
+        default:
+            return code;
+    }
+}
 
 // A piece of a replacement: literal text, or a capture.
 struct Piece {
@@ -133,9 +209,7 @@ MOONGATE_FFI Regex* ngx_http_lua_ffi_compile_regex(const unsigned char* pattern,
     pcre2_code* compiled = pcre2_compile(pattern, size, bits, &code, &at, nullptr);
     const std::string_view text(reinterpret_cast<const char*>(pattern), size);
     if (compiled == nullptr) {
-        PCRE2_UCHAR message[128];
-        pcre2_get_error_message(code, message, sizeof(message));
-        const auto* words = reinterpret_cast<const char*>(message);
+        const std::string words = compile_error(code);
         report(error, error_size,
                at >= size ? fmt::format("pcre_compile() failed: {} in \"{}\"", words, text)
                           : fmt::format("pcre_compile() failed: {} in \"{}\" at \"{}\"", words,
@@ -186,7 +260,7 @@ MOONGATE_FFI int ngx_http_lua_ffi_exec_regex(Regex* regex, int flags, const unsi
                              thread.match, thread.context);
     }
     if (result < 0) {
-        return result;
+        return match_error(result);
     }
     const std::size_t* offsets = pcre2_get_ovector_pointer(thread.match);
     const std::uint32_t pairs = std::min<std::uint32_t>(
@@ -206,6 +280,19 @@ MOONGATE_FFI void ngx_http_lua_ffi_destroy_regex(Regex* regex) {
     }
 }
 
+namespace moongate::lua {
+namespace {
+
+int bad_template(const std::string& message) {
+    if (Vm* vm = Vm::current()) {
+        vm->log().write(LogLevel::Error, 0, message);
+    }
+    return kFfiError;
+}
+
+}  // namespace
+}  // namespace moongate::lua
+
 // "$1", "${1}", "$0" and "$$" in a replacement.
 MOONGATE_FFI int ngx_http_lua_ffi_compile_replace_template(Regex* regex, const unsigned char* data,
                                                            std::size_t size) {
@@ -224,20 +311,33 @@ MOONGATE_FFI int ngx_http_lua_ffi_compile_replace_template(Regex* regex, const u
             continue;
         }
         const bool braces = i < text.size() && text[i] == '{';
-        std::size_t at = i + (braces ? 1 : 0);
-        const std::size_t first = at;
+        const std::size_t first = i + (braces ? 1 : 0);
+        const bool digits = first < text.size() && moongate::is_digit(text[first]);
+        std::size_t at = first;
         int number = 0;
-        while (at < text.size() && text[at] >= '0' && text[at] <= '9' && at - first < 6) {
-            number = number * 10 + (text[at++] - '0');
-        }
-        if (at == first || (braces && (at >= text.size() || text[at] != '}'))) {
-            if (Vm* vm = Vm::current()) {
-                vm->log().write(
-                    moongate::LogLevel::Error, 0,
-                    braces ? fmt::format("the closing bracket in \"{}\" variable is missing", text)
-                           : fmt::format("invalid capturing variable name found in \"{}\"", text));
+        for (; at < text.size(); ++at) {
+            if (moongate::is_digit(text[at]) && digits) {
+                constexpr int kTooMany = 100000;  // no pattern has so many groups
+                number = std::min(number * 10 + (text[at] - '0'), kTooMany);
+            } else if (digits || !(moongate::is_alpha(text[at]) || moongate::is_digit(text[at]) ||
+                                   text[at] == '_')) {
+                break;
             }
-            return kFfiError;
+        }
+        const std::string_view name = text.substr(std::min(first, text.size()), at - first);
+        if (braces && first < text.size() && (at == text.size() || text[at] != '}')) {
+            return bad_template(
+                fmt::format("the closing bracket in \"{}\" variable is missing", name));
+        }
+        if (name.empty()) {
+            return bad_template(
+                fmt::format("lua script: invalid capturing variable name found in \"{}\"", text));
+        }
+        if (!digits) {
+            return bad_template(
+                fmt::format("attempt to use named capturing variable \"{}\" (named "
+                            "captures not supported yet)",
+                            name));
         }
         if (!literal.empty()) {
             pieces.push_back({std::exchange(literal, {}), -1});

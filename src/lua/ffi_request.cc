@@ -4,6 +4,7 @@
 #include "http/uri.h"
 #include "lua/context.h"
 #include "lua/ffi.h"
+#include "lua/uri_component.h"
 
 using namespace moongate::lua;
 using moongate::conf::Variable;
@@ -89,23 +90,9 @@ MOONGATE_FFI int ngx_http_lua_ffi_req_set_header(Context* context, const unsigne
     const std::string_view name = view(key, key_size);
     const auto store = [&](std::string_view text, bool replace) {
         // CR and LF would forge further fields: such bytes are percent-encoded, as in ngx_lua.
-        const auto clean = [&](std::string_view raw) {
-            if (http::valid_header_value(raw)) [[likely]] {
-                return request.arena().copy(raw);
-            }
-            std::string out;
-            for (const char c : raw) {
-                if (c == '\r' || c == '\n' || c == '\0') {
-                    fmt::format_to(std::back_inserter(out), "%{:02X}",
-                                   static_cast<unsigned char>(c));
-                } else {
-                    out += c;
-                }
-            }
-            return request.arena().copy(out);
-        };
-        const std::string_view stored_name = clean(name);
-        const std::string_view stored = clean(text);
+        const std::string_view stored_name =
+            escaped_in(name, LuaEscape::HeaderName, request.arena());
+        const std::string_view stored = escaped_in(text, LuaEscape::HeaderValue, request.arena());
         const http::Header& header = replace ? request.headers.set(stored_name, stored)
                                              : request.headers.add(stored_name, stored);
         if (header.id == http::HeaderId::Host) {
@@ -113,9 +100,13 @@ MOONGATE_FFI int ngx_http_lua_ffi_req_set_header(Context* context, const unsigne
             const bool port = colon != std::string_view::npos && !stored.ends_with(']');
             request.host =
                 request.arena().copy(moongate::to_lower(port ? stored.substr(0, colon) : stored));
+            if (const Variable* host = request.variable_table().find("host");
+                host != nullptr && host->index >= 0) {
+                request.forget(host->index);
+            }
         }
     };
-    if (!http::valid_header_name(name) && name.find_first_of("\r\n") == std::string_view::npos) {
+    if (name.empty()) {
         *error = "failed to set header";
         return kFfiError;
     }
@@ -240,7 +231,7 @@ MOONGATE_FFI int ngx_http_lua_ffi_var_get(Context* context, const char* name, st
         return kFfiError;
     }
     if (name == nullptr) {
-        if (capture < 0 || static_cast<std::uint32_t>(capture) >= request->captures().pairs) {
+        if (capture <= 0 || static_cast<std::uint32_t>(capture) >= request->captures().pairs) {
             *value = nullptr;
             *value_size = 0;
             return kFfiDeclined;
@@ -287,6 +278,10 @@ MOONGATE_FFI int ngx_http_lua_ffi_var_set(Context* context, const unsigned char*
     }
     const std::string_view text =
         value == nullptr ? std::string_view() : request->arena().copy(view(value, value_size));
+    if (value == nullptr && variable->set == nullptr && variable->index >= 0) {
+        request->assign_missing(variable->index);
+        return kFfiOk;
+    }
     if (variable->set != nullptr) {
         variable->set(*request, variable->data, text);
         if (variable->index >= 0) {

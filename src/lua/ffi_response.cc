@@ -6,6 +6,7 @@
 #include "http/h1_writer.h"
 #include "lua/context.h"
 #include "lua/ffi.h"
+#include "lua/uri_component.h"
 
 using namespace moongate::lua;
 using moongate::engine::Request;
@@ -23,20 +24,10 @@ std::string_view view(const char* data, std::size_t size) {
     return {data, data == nullptr ? 0 : size};
 }
 
-// CR, LF and NUL would end the field: they are percent-encoded.
-std::string_view clean(Request& request, std::string_view text) {
-    if (http::valid_header_value(text)) [[likely]] {
-        return request.arena().copy(text);
-    }
-    std::string out;
-    for (const char c : text) {
-        if (c == '\r' || c == '\n' || c == '\0') {
-            fmt::format_to(std::back_inserter(out), "%{:02X}", static_cast<unsigned char>(c));
-        } else {
-            out += c;
-        }
-    }
-    return request.arena().copy(out);
+// What would end or split the field is percent-encoded.
+std::string_view clean(Request& request, std::string_view text,
+                       LuaEscape kind = LuaEscape::HeaderValue) {
+    return escaped_in(text, kind, request.arena());
 }
 
 void set_content_type(Context& context, Response& response, std::string_view value) {
@@ -150,7 +141,8 @@ MOONGATE_FFI int ngx_http_lua_ffi_set_resp_header(Context* context, const char* 
             return kFfiDeclined;
         }
     }
-    const std::string_view name = clean(request, spelled(*context, view(key, key_size)));
+    const std::string_view name =
+        clean(request, spelled(*context, view(key, key_size)), LuaEscape::HeaderName);
     context->output.headers_set = true;
     if (is_nil != 0 || (values != nullptr && value_count == 0)) {
         remove_header(*context, name);

@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::size_t kFirstBuffer = 512;
 constexpr std::size_t kSendAt = 16384;
+constexpr std::size_t kUsualPacket = 1460;  // postpone_output's default
 
 bool has_lua_filters(const engine::Request& request) {
     return request.get<LuaSettings>().body_filter != nullptr;
@@ -88,8 +89,12 @@ void Output::prepare_head(Context& context) {
     if (request.response.status == 0) {
         request.response.status = 200;
     }
-    if (!type_set && settings.use_default_type && request.response.content_type.empty()) {
-        const auto& core = request.get<engine::CoreLocationSettings>();
+    const auto& core = request.get<engine::CoreLocationSettings>();
+    // A location that asks for smaller packets than usual gets them.
+    send_at_ = core.postpone_output < kUsualPacket ? std::max<std::size_t>(core.postpone_output, 1)
+                                                   : kSendAt;
+    if (!type_set && settings.use_default_type && request.response.content_type.empty() &&
+        request.response.status != 304) {
         request.response.content_type = core.default_type;
         if (!request.extension.empty() && core.types != nullptr) {
             const auto found = core.types->find(to_lower(request.extension));
@@ -124,7 +129,7 @@ bool Output::begin(Context& context) {
 }
 
 bool Output::commit(Context& context) {
-    if (buffering_ || (filling_.size < kSendAt && !has_lua_filters(*context.request))) {
+    if (buffering_ || (filling_.size < send_at_ && !has_lua_filters(*context.request))) {
         return !failed_;
     }
     return kick(context);
@@ -167,8 +172,11 @@ async::Task<void> Output::pump(engine::Request& request) {
         head_sent_ = true;
         const Status sent = co_await request.send_head();
         failed_ = !sent;
+        if (failed_ && !request.response.head_sent) {
+            refusal_ = sent.error().code;
+        }
     }
-    while (!failed_ && (last_ || flush_ || filling_.size >= kSendAt ||
+    while (!failed_ && (last_ || flush_ || filling_.size >= send_at_ ||
                         (filling_.size > 0 && has_lua_filters(request)))) {
         std::swap(filling_, sending_);
         filling_.size = 0;

@@ -53,6 +53,8 @@ public:
     bool has_data() const { return seen_data_; }
     bool failed() const { return failed_; }
     bool busy() const { return busy_; }
+    // The status that a filter wants instead of this response; 0: none.
+    int refusal() const { return refusal_; }
     // For waiting until busy() is false.
     async::Event& idle(Context& context);
 
@@ -76,6 +78,8 @@ private:
     Buffer sending_;
     async::Task<void> pump_;
     std::optional<async::Event> idle_;
+    std::size_t send_at_ = 0;  // bytes that are worth passing on
+    int refusal_ = 0;
     bool head_prepared_ = false;
     bool head_started_ = false;  // ngx.headers_sent
     bool head_sent_ = false;     // given to the filters

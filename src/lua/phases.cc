@@ -51,6 +51,15 @@ Action redirect_by_exec(Context& context) {
     return Action::redirect();
 }
 
+// What a filter wants to be sent instead of the output, if anything.
+std::optional<Action> refused(const Context& context) {
+    const int status = context.output.refusal();
+    if (status == 0 || context.request->response.head_sent) {
+        return std::nullopt;
+    }
+    return Action::finish(status);
+}
+
 // What ngx.exit(code) means; nothing: the phase goes on as if its code had ended.
 async::Task<std::optional<Action>> settle_exit(Context& context, int code, bool content) {
     Request& request = *context.request;
@@ -94,6 +103,9 @@ Action choose_location(Run& run);
 async::Task<Action> settle(Run& run, Phase phase) {
     Context& context = run.context();
     Request& request = *context.request;
+    if (std::optional<Action> instead = refused(context)) [[unlikely]] {
+        co_return *instead;
+    }
     switch (run.end()) {
         case Run::End::Exec:
             co_return redirect_by_exec(context);
@@ -184,7 +196,8 @@ async::Task<Action> run_phase(Request& request, Phase phase, const LuaCode& code
     while (!run.progress()) {
         co_await run.wakeup();
     }
-    co_return co_await settle(run, phase);
+    const Action action = co_await settle(run, phase);
+    co_return refused(*context).value_or(action);
 }
 
 template <Phase On, CodeRef LuaSettings::* Code>
@@ -230,7 +243,8 @@ void add_phase_handlers(engine::Location& location, const LuaSettings& settings,
     };
     if (location.kind == Server) {
         add(engine::Phase::PostRead, settings.post_read, kPostRead);
-        add(engine::Phase::ServerRewrite, settings.server_rewrite, kServerRewrite);
+        // Before the server's own rewrite directives, unlike the code of a location.
+        add(engine::Phase::ServerRewrite, settings.server_rewrite, kServerRewrite, true);
         add(engine::Phase::FindConfig, settings.find_config, kFindConfig);
     }
     add(engine::Phase::Rewrite, settings.rewrite, kRewrite, main.rewrite_no_postpone);
@@ -265,6 +279,9 @@ async::Task<Action> content_by_lua(Request& request) {
         co_await run.wakeup();
     }
     Output& output = context->output;
+    if (std::optional<Action> instead = refused(*context)) [[unlikely]] {
+        co_return *instead;
+    }
     switch (run.end()) {
         case Run::End::Done:
             break;
@@ -272,7 +289,7 @@ async::Task<Action> content_by_lua(Request& request) {
             co_return redirect_by_exec(*context);
         case Run::End::Exit:
             if (std::optional<Action> action = co_await settle_exit(*context, run.code(), true)) {
-                co_return *action;
+                co_return refused(*context).value_or(*action);
             }
             break;
         default:
@@ -289,7 +306,7 @@ async::Task<Action> content_by_lua(Request& request) {
         }
     }
     if (output.failed() && !request.response.ended) {
-        co_return close_connection(request);
+        co_return refused(*context).value_or(close_connection(request));
     }
     co_return Action::done();
 }
@@ -330,9 +347,13 @@ async::Task<Status> header_filter(Request& request, engine::FilterPosition next)
         if (run.end() == Run::End::Error) {
             co_return filter_failed(500);
         }
-        if (run.exited() && (run.code() == kError || run.code() >= 300)) {
-            co_return filter_failed(run.code() == kError ? engine::kCloseWithoutResponse
-                                                         : run.code());
+        // The page that is sent instead passes this filter again: the same code lets it go.
+        if (run.exited() && run.code() != context->filter_exit) {
+            context->filter_exit = run.code();
+            if (run.code() == kError || run.code() >= 200) {
+                co_return filter_failed(run.code() == kError ? engine::kCloseWithoutResponse
+                                                             : run.code());
+            }
         }
     }
     co_return co_await engine::next_head(request, next);

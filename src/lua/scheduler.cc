@@ -37,13 +37,15 @@ static void free_coroutine(Coroutine& coroutine) {
 }
 
 bool Run::load(const LuaCode& code) {
-    std::string error;
-    bool missing = false;
+    LoadError error;
+    from_file_ = code.is_file;
     const Thread thread = context_.vm.take_thread();
-    if (!context_.vm.push_code(thread.L, code, context_.request, error, missing)) [[unlikely]] {
+    if (!context_.vm.push_code(thread.L, code, context_.request, error)) [[unlikely]] {
         context_.vm.give_thread(thread, true);
-        context_.log_line(LogLevel::Error, error);
-        exit_code_ = missing ? 404 : 500;
+        const bool own_words = phase_ == Phase::InitWorker || phase_ == Phase::ExitWorker;
+        context_.log_line(LogLevel::Error,
+                          own_words ? failure_name() + error.reason : error.text());
+        exit_code_ = error.status;
         end_ = End::Error;
         return false;
     }
@@ -216,12 +218,6 @@ Coroutine* Run::finish_light(Coroutine& coroutine, bool success, int& arguments)
         }
         lua_pushboolean(coroutine.L, success ? 1 : 0);
         lua_insert(coroutine.L, 1);
-        if (!success) {
-            // Only the message counts: whatever else the failed thread left on its stack goes.
-            lua_pushvalue(coroutine.L, -1);
-            lua_replace(coroutine.L, 2);
-            lua_settop(coroutine.L, 2);
-        }
         coroutine.status = CoStatus::Zombie;
         return nullptr;
     }
@@ -239,7 +235,7 @@ Coroutine* Run::hand_to_parent(Coroutine& coroutine, bool success, int& argument
         finish(End::Error);
         return nullptr;
     }
-    arguments = success ? lua_gettop(coroutine.L) : 1;
+    arguments = success || coroutine.is_light ? lua_gettop(coroutine.L) : 1;
     if (arguments > 0) {
         lua_checkstack(parent->L, arguments + 1);
         lua_xmove(coroutine.L, parent->L, arguments);
@@ -288,32 +284,61 @@ std::string Run::traceback(Coroutine& coroutine) const {
 
 namespace {
 
-// ngx_lua runs the code of these phases in a plain protected call, with a message of its own.
-bool kind_is_logged(Phase phase) {
-    return may_answer(phase) || phase == Phase::Timer;
-}
-std::string_view failure_title(Phase phase) {
+// Phases that run their code in one call in ngx_lua: their errors are reported as that call's.
+std::string_view single_call_name(Phase phase) {
     switch (phase) {
         case Phase::Set:
-            return "failed to run set_by_lua*: ";
+            return "set_by_lua*";
         case Phase::HeaderFilter:
-            return "failed to run header_filter_by_lua*: ";
+            return "header_filter_by_lua*";
         case Phase::BodyFilter:
-            return "failed to run body_filter_by_lua*: ";
+            return "body_filter_by_lua*";
         case Phase::Log:
-            return "failed to run log_by_lua*: ";
+            return "log_by_lua*";
         case Phase::Balancer:
-            return "failed to run balancer_by_lua*: ";
+            return "balancer_by_lua*";
         case Phase::InitWorker:
-            return "init_worker_by_lua error: ";
+            return "init_worker_by_lua";
         case Phase::ExitWorker:
-            return "exit_worker_by_lua error: ";
+            return "exit_worker_by_lua";
         default:
-            return "lua entry thread aborted: ";
+            return {};
     }
 }
 
+// "content_by_lua(nginx.conf:12):3: " of what runs in L.
+std::string place_in(lua_State* L) {
+    lua_Debug caller{};
+    if (lua_getstack(L, 1, &caller) == 0 || lua_getinfo(L, "Sl", &caller) == 0 ||
+        caller.currentline <= 0) {
+        return {};
+    }
+    return fmt::format("{}:{}: ", caller.short_src, caller.currentline);
+}
+
+// What a light thread that failed leaves on its stack for the one that waits: the arguments of the
+// C function that raised the error, such as error(), and then the message with its place, as
+// ngx_lua; of an error that Lua code itself raised, the message.
+void keep_error(lua_State* L) {
+    lua_Debug raised{};
+    if (lua_getstack(L, 0, &raised) != 0 && lua_getinfo(L, "S", &raised) != 0 &&
+        *raised.what == 'C') {
+        return;
+    }
+    lua_insert(L, 1);
+    lua_settop(L, 1);
+}
+
 }  // namespace
+
+// How the log speaks of an error that ends the run.
+std::string Run::failure_name() const {
+    const std::string_view name = single_call_name(phase_);
+    if (phase_ == Phase::InitWorker || phase_ == Phase::ExitWorker) {
+        return fmt::format("{}{} error: ", name, from_file_ ? "_file" : "");
+    }
+    return name.empty() ? "lua entry thread aborted: " : fmt::format("failed to run {}: ", name);
+}
 
 Coroutine* Run::handle_error(Coroutine& coroutine, int result, int& arguments) {
     if (result == LUA_ERRMEM) {
@@ -321,8 +346,8 @@ Coroutine* Run::handle_error(Coroutine& coroutine, int result, int& arguments) {
     }
     coroutine.op.reset();
     if (error_.empty() && (&coroutine == entry_ || coroutine.is_light || coroutine.is_wrap)) {
-        const bool quiet = !coroutine.is_light && !kind_is_logged(phase_);
-        const std::string_view kind = quiet                  ? ""
+        const bool single = !single_call_name(phase_).empty() && !coroutine.is_light;
+        const std::string_view kind = single                 ? ""
                                       : result == LUA_ERRRUN ? "runtime error"
                                       : result == LUA_ERRERR ? "error handler error"
                                       : result == LUA_ERRMEM ? "[lua] memory allocation error"
@@ -330,15 +355,14 @@ Coroutine* Run::handle_error(Coroutine& coroutine, int result, int& arguments) {
         std::size_t size = 0;
         const char* message =
             lua_isstring(coroutine.L, -1) != 0 ? lua_tolstring(coroutine.L, -1, &size) : nullptr;
-        error_ = fmt::format("{}{}{}\n{}", kind, quiet ? "" : ": ",
+        error_ = fmt::format("{}{}{}\n{}", kind, single ? "" : ": ",
                              message != nullptr ? std::string_view(message, size)
                                                 : std::string_view("unknown reason"),
                              traceback(coroutine));
     }
     coroutine.status = CoStatus::Dead;
     if (&coroutine == entry_) {
-        context_.log_line(LogLevel::Error, std::string(failure_title(phase_)) + error_);
-        error_.clear();
+        context_.log_line(LogLevel::Error, take_error());
         finish(End::Error);
         return nullptr;
     }
@@ -349,12 +373,16 @@ Coroutine* Run::handle_error(Coroutine& coroutine, int result, int& arguments) {
             lua_pushnil(coroutine.L);
         }
         coroutine.status = CoStatus::Running;
+        keep_error(coroutine.L);
         end_children(coroutine);
         return finish_light(coroutine, false, arguments);
     }
     if (coroutine.is_wrap && coroutine.parent != nullptr) {
         // coroutine.wrap passes the error on to the one that called it.
         Coroutine* parent = coroutine.parent;
+        if (!single_call_name(phase_).empty()) {
+            error_.insert(0, place_in(parent->L));  // as Lua's own wrap does
+        }
         parent->status = CoStatus::Running;
         parent->propagates_error = true;
         free_coroutine(coroutine);

@@ -42,7 +42,6 @@ struct LuaMainSettings {
     CodeRef init;
     CodeRef init_worker;
     CodeRef exit_worker;
-    bool load_resty_core = true;
     bool rewrite_no_postpone = false;
     bool access_no_postpone = false;
     bool precontent_no_postpone = false;

@@ -103,8 +103,10 @@ bool Vm::set_up(std::string& error) {
 }
 
 bool Vm::run_chunk(const LuaCode& code, std::string_view what, std::string& error) {
-    bool missing = false;
-    if (!push_code(main_, code, nullptr, error, missing)) {
+    const std::string name = fmt::format("{}{} error: ", what, code.is_file ? "_file" : "");
+    LoadError failed;
+    if (!push_code(main_, code, nullptr, failed)) {
+        error = name + failed.reason;
         return false;
     }
     lua_pushcfunction(main_, [](lua_State* L) {
@@ -116,7 +118,7 @@ bool Vm::run_chunk(const LuaCode& code, std::string_view what, std::string& erro
     lua_insert(main_, -2);
     if (lua_pcall(main_, 0, 0, -2) != 0) {
         const char* message = lua_tostring(main_, -1);
-        error = fmt::format("{} error: {}", what, message != nullptr ? message : "unknown");
+        error = name + (message != nullptr ? message : "unknown error");
         lua_settop(main_, 0);
         return false;
     }
@@ -194,8 +196,7 @@ Coroutine* Vm::find_coroutine(lua_State* L) const {
     return found->generation == handle >> 32 && found->L == L ? found : nullptr;
 }
 
-bool Vm::push_code(lua_State* to, const LuaCode& code, engine::Request* request, std::string& error,
-                   bool& missing) {
+bool Vm::push_code(lua_State* to, const LuaCode& code, engine::Request* request, LoadError& error) {
     if (code.path) [[unlikely]] {
         std::string path(code.path.evaluate(*request));
         if (path.empty() || path.front() != '/') {
@@ -203,7 +204,7 @@ bool Vm::push_code(lua_State* to, const LuaCode& code, engine::Request* request,
         }
         auto found = file_refs_.find(path);
         if (found == file_refs_.end()) {
-            if (!load_file(path, error, missing)) {
+            if (!load_file(path, error)) {
                 return false;
             }
             found = file_refs_.emplace(path, luaL_ref(main_, LUA_REGISTRYINDEX)).first;
@@ -216,7 +217,7 @@ bool Vm::push_code(lua_State* to, const LuaCode& code, engine::Request* request,
     }
     int& ref = code_refs_[code.number];
     if (ref == LUA_NOREF) [[unlikely]] {
-        if (!load_code(code, error, missing)) {
+        if (!load_code(code, error)) {
             return false;
         }
         ref = luaL_ref(main_, LUA_REGISTRYINDEX);
@@ -225,30 +226,31 @@ bool Vm::push_code(lua_State* to, const LuaCode& code, engine::Request* request,
     return true;
 }
 
-bool Vm::load_code(const LuaCode& code, std::string& error, bool& missing) {
+bool Vm::load_code(const LuaCode& code, LoadError& error) {
     if (code.is_file) {
-        return load_file(code.text, error, missing);
+        return load_file(code.text, error);
     }
     const int result =
         luaL_loadbuffer(main_, code.text.data(), code.text.size(), code.chunk_name.c_str());
     if (result != 0) {
-        error = fmt::format("failed to load inlined Lua code: {}", lua_tostring(main_, -1));
+        error.what = "failed to load inlined Lua code: ";
+        error.reason = to_view(main_, -1);
         lua_pop(main_, 1);
         return false;
     }
     return true;
 }
 
-bool Vm::load_file(const std::string& path, std::string& error, bool& missing) {
+bool Vm::load_file(const std::string& path, LoadError& error) {
     const int result = luaL_loadfile(main_, path.c_str());
     if (result == 0) {
         return true;
     }
-    const char* message = lua_tostring(main_, -1);
     if (result == LUA_ERRFILE) {
-        missing = ::access(path.c_str(), F_OK) != 0;
+        error.status = ::access(path.c_str(), F_OK) != 0 ? 404 : 503;
     }
-    error = fmt::format("failed to load external Lua file \"{}\": {}", path, message);
+    error.what = fmt::format("failed to load external Lua file \"{}\": ", path);
+    error.reason = to_view(main_, -1);
     lua_pop(main_, 1);
     return false;
 }

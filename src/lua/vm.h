@@ -34,6 +34,15 @@ struct Thread {
     int ref = LUA_NOREF;
 };
 
+// Why code could not be compiled.
+struct LoadError {
+    std::string what;    // "failed to load inlined Lua code: "
+    std::string reason;  // Lua's words
+    int status = 500;    // for the client: 404 and 503 for files that are missing or unreadable
+
+    std::string text() const { return what + reason; }
+};
+
 class Vm {
 public:
     // Builds the state and runs init_by_lua. On failure `error` says why and null is returned.
@@ -71,10 +80,8 @@ public:
     Coroutine* find_coroutine(lua_State* L) const;
 
     // Pushes the function of `code` to `to`, compiling it at its first use. For a file name with
-    // variables, `request` evaluates it. False: compiling failed, the message is in `error`;
-    // `missing` tells that the file does not exist.
-    bool push_code(lua_State* to, const LuaCode& code, engine::Request* request, std::string& error,
-                   bool& missing);
+    // variables, `request` evaluates it. False: compiling failed, as `error` tells.
+    bool push_code(lua_State* to, const LuaCode& code, engine::Request* request, LoadError& error);
 
     // References into resty.core's table of ngx.ctx tables, for Context::ctx_ref. make_ctx() takes
     // the table at the top of `from` and pops it.
@@ -92,8 +99,8 @@ private:
     ~Vm();
     bool set_up(std::string& error);
     bool run_chunk(const LuaCode& code, std::string_view what, std::string& error);
-    bool load_code(const LuaCode& code, std::string& error, bool& missing);
-    bool load_file(const std::string& path, std::string& error, bool& missing);
+    bool load_code(const LuaCode& code, LoadError& error);
+    bool load_file(const std::string& path, LoadError& error);
 
     engine::WorkerState* worker_;
     std::shared_ptr<const engine::Snapshot> snapshot_;

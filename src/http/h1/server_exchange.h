@@ -36,6 +36,7 @@ public:
     async::Task<Status> write(std::span<const BodyPart> parts, WriteFlags flags,
                               Milliseconds timeout) override;
     void set_trailers(const HeaderList* trailers) override { trailers_ = trailers; }
+    bool response_chunked() const override { return started_ && chunked_; }
     bool response_started() const override { return started_; }
     std::uint64_t bytes_sent() const override;
     std::uint64_t body_bytes_sent() const override { return body_sent_; }
