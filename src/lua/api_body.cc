@@ -18,7 +18,9 @@ void check_count(lua_State* L, int count) {
 // A body that cannot be read ends the request with the status that says why.
 Op read_body_op(Coroutine& waiting) {
     engine::Request& request = *waiting.context->request;
+    ++waiting.context->body_readers;
     const Status read = co_await engine::read_request_body(request);
+    --waiting.context->body_readers;
     if (!read) {
         waiting.run->request_exit(read.error().code >= 400 ? read.error().code : 500);
     }

@@ -159,6 +159,7 @@ struct Context {
     engine::NewRequestBody* new_body = nullptr;  // in the arena
     bool discarded_body = false;
     bool body_is_stream = false;  // ngx.req.socket() reads it
+    int body_readers = 0;         // that began ngx.req.read_body() and did not end it
     // ngx.exec() and ngx.req.set_uri(…, true).
     std::string_view exec_uri;
     std::string_view exec_args;

@@ -230,6 +230,9 @@ TcpSocket::Got TcpSocket::pull() {
             end_ += static_cast<std::size_t>(moved);
         } else if (moved == async::Io::kWouldBlock) {
             return Got::Wait;
+        } else if (moved == 0 && kind == Kind::RawRequest && conf->check_client_abort) {
+            fault = SocketFault::ClientAborted;
+            return Got::Failed;
         } else if (moved == 0) {
             eof = true;
         } else {

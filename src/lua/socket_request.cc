@@ -29,11 +29,11 @@ TcpSocket& push_socket(lua_State* L, Context& context, TcpSocket::Kind kind,
 
 int body_socket(lua_State* L, Context& context) {
     engine::Request& request = *context.request;
-    if (request.body != nullptr) {
-        return fail(L, "request body already exists");
-    }
     if (context.discarded_body) {
         return fail(L, "request body discarded");
+    }
+    if (request.body != nullptr) {
+        return fail(L, "request body already exists");
     }
     const http::RequestFraming& framing = request.exchange.framing();
     if (framing.body == http::BodyKind::None ||
@@ -84,7 +84,7 @@ Op raw_op(Coroutine& waiting) {
 
 int raw_socket(lua_State* L, Context& context) {
     engine::Request& request = *context.request;
-    if (context.body_is_stream && !request.exchange.body_ended()) {
+    if (context.body_readers > 0 || (context.body_is_stream && !request.exchange.body_ended())) {
         return fail(L, "pending request body reading in some other thread");
     }
     if (context.output.buffering()) {

@@ -114,6 +114,9 @@ int begin_connect(lua_State* L, Context& context, TcpSocket& socket, const Conne
             log_system_failure(
                 context, fmt::format("connect() to {} failed", net::to_string(plan.host.address)),
                 reason);
+        } else if (begun.error().detail == "bind()") {
+            log_system_failure(context, fmt::format("bind({}) failed", net::ip_string(plan.local)),
+                               reason);
         } else {
             log_system_failure(context, fmt::format("{} failed", begun.error().detail), reason);
         }
