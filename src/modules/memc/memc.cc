@@ -218,12 +218,17 @@ async::Task<Action> memc_handler(Request& request) {
                                                               std::move(upstream));
     flow->describe("memcached://", "");
     flow->set_location(&settings);
-    if (from_body && request.body->file >= 0) {
-        flow->send_body(request.body->part());
-        flow->send_tail("\r\n");
-    } else if (stores) {
-        const std::string_view value = from_body ? request.body->memory : memc.value;
-        flow->send_body({request.arena().concat(value, "\r\n")});
+    if (stores) {
+        http::BodyPart value;
+        if (from_body && request.body->file >= 0) {
+            value = request.body->part();
+            flow->send_tail("\r\n");
+        } else {
+            const std::string_view text = from_body ? request.body->memory : memc.value;
+            value.bytes = request.arena().concat(text, "\r\n");
+        }
+        protocol->set_value(value);
+        flow->send_body(value);
     }
     co_return co_await flow->run();
 }

@@ -61,11 +61,18 @@ public:
     // arena.
     MemcProtocol(engine::Request& request, MemcCommand command, std::string_view head,
                  std::string_view key, MemcFlags flags);
+    // The value that follows the head.
+    void set_value(http::BodyPart value) { value_ = value; }
 
     // Of the value that was read, as the server sent them; empty: there is none.
     std::string_view value_flags() const { return value_flags_; }
 
     std::string_view request_head() override { return request_head_; }
+    // The command was made of variables when the location was entered; it stays.
+    bool rebuild(http::BodyPart& body, bool) override {
+        body = value_;
+        return true;
+    }
     void begin_response() override;
     upstream::HeadStep read_head(std::string_view bytes) override;
     int status() const override { return status_; }
@@ -90,6 +97,7 @@ private:
     const std::string_view request_head_;
     const std::string_view key_;
     const MemcFlags flags_;
+    http::BodyPart value_;
     http::HeaderList headers_;  // none
     std::string_view value_flags_;
     int status_ = 0;
