@@ -32,16 +32,12 @@ int exec(lua_State* L) {
         return luaL_error(L, "The uri argument is empty");
     }
     std::string_view args;
-    if (target.front() == '@') {
-        context.exec_uri = context.arena.copy(target);
-    } else {
-        const auto safe = http::parse_unsafe_uri(context.arena.copy(target), context.arena);
-        if (!safe) {
-            return luaL_error(L, "unsafe uri");
-        }
-        context.exec_uri = safe->path;
-        args = safe->args;
+    const auto safe = http::parse_unsafe_uri(context.arena.copy(target), context.arena);
+    if (!safe) {
+        return luaL_error(L, "unsafe uri");
     }
+    context.exec_uri = safe->path;
+    args = safe->args;
     if (count == 2) {
         std::string_view more;
         switch (lua_type(L, 2)) {

@@ -202,6 +202,12 @@ async::Task<Action> run_phase(Request& request, Phase phase, const LuaCode& code
 
 template <Phase On, CodeRef LuaSettings::* Code>
 async::Task<Action> phase_by_lua(Request& request) {
+    if constexpr (On == Phase::Rewrite) {
+        if (request.uri_changed) {
+            return async::Task<Action>::ready(
+                Action::next());  // `rewrite … last`: the new location's
+        }
+    }
     return run_phase(request, On, *(request.get<LuaSettings>().*Code));
 }
 template <Phase On, CodeRef LuaSettings::* Code>

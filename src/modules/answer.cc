@@ -14,7 +14,8 @@ engine::Action after_send(const Status& sent) {
         return engine::Action::done();
     }
     const Error& error = sent.error();
-    if (error.side == ErrorSide::Client && error.code >= 400 && error.code < 600) {
+    // A filter's refusal. Smaller codes are errno's.
+    if (error.code >= 300 && error.code < 600) {
         return engine::Action::finish(error.code);
     }
     return engine::Action::finish(error.side == ErrorSide::Client ? engine::kClientClosedRequest

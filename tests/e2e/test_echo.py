@@ -66,7 +66,7 @@ def test_echo_duplicate_refuses_what_is_no_count(moongate):
 
 
 def test_echo_flush_sends_at_once(moongate):
-    gateway = moongate(server="location /t { echo first; echo_flush; echo_sleep 5; echo second; }")
+    gateway = moongate(server="location /t { echo first; echo_flush; echo_sleep 1; echo second; }")
     with gateway.connect() as client:
         client.send(b"GET /t HTTP/1.1\r\nHost: a\r\n\r\n")
         assert client.read_until(b"first\n")
@@ -93,11 +93,11 @@ def test_echo_sleep(moongate, directive):
 @pytest.mark.moongate_only
 def test_echo_blocking_sleep_does_not_hold_the_worker(moongate):
     gateway = moongate("""worker_processes 1; events { } http { server { listen 127.0.0.1:%PORT%;
-        location /t { echo_blocking_sleep 5; } location /q { echo quick; } } }""")
+        location /t { echo_blocking_sleep 1; } location /q { echo quick; } } }""")
     with gateway.connect() as client:
         client.send(b"GET /t HTTP/1.1\r\nHost: a\r\n\r\n")
         start = time.monotonic()
-        assert gateway.get("/q").body == b"quick\n" and time.monotonic() - start < 3
+        assert gateway.get("/q").body == b"quick\n" and time.monotonic() - start < 0.9
 
 
 def test_echo_timer_elapsed_and_echo_reset_timer(moongate):
@@ -389,3 +389,10 @@ def test_echo_response_status(moongate):
         location /t { echo [$echo_response_status]; } location /n { return 404; }""")
     assert gateway.get("/t").body == b"[]\n" and gateway.get("/n").status == 404
     harness.eventually(lambda: (gateway.prefix / "logs/access.log").read_text().split() == ["<200>", "<404>"])
+
+
+def test_header_filter_refuses_what_echo_sends(moongate):
+    gateway = moongate(server="""error_page 582 = /page;
+        location /t { echo ok; header_filter_by_lua_block { return ngx.exit(582) } }
+        location /page { echo page; header_filter_by_lua_block { return ngx.exit(302) } }""")
+    assert gateway.get("/t").status == 302

@@ -410,3 +410,9 @@ def test_capture_many_times_in_a_row(moongate):
         local n = 0 for i = 1, 3000 do n = n + #ngx.location.capture("/sub").body end ngx.say(n)""",
                     server='location = /sub { return 200 "0123456789"; }')
     assert reply.body == b"30000\n"
+
+
+def test_exec_to_a_named_location_has_no_arguments(moongate):
+    gateway = moongate(server="""location = / { content_by_lua_block { ngx.exec("@to?a=1", "b=2") } }
+        location @to { echo [$args]; }""")
+    assert gateway.get("/").body == b"[]\n"

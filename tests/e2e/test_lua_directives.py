@@ -178,3 +178,10 @@ def test_faults_are_500_with_a_traceback(moongate):
     assert gateway.get("/access").status == 500
     assert gateway.get("/missing").status == 404
     assert gateway.get("/fine").body == b"fine\n"
+
+
+def test_rewrite_last_before_rewrite_by_lua_leaves_it_out(moongate):
+    gateway = moongate(server="""
+        location /main { rewrite ^/main/x$ /to last; rewrite_by_lua_block { ngx.exit(503) } }
+        location /to { rewrite_by_lua_block { ngx.ctx.ran = "there" } content_by_lua_block { ngx.say(ngx.ctx.ran) } }""")
+    assert gateway.get("/main/x").body == b"there\n" and gateway.get("/main/y").status == 503
