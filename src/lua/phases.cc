@@ -202,7 +202,7 @@ async::Task<Action> run_phase(Request& request, Phase phase, const LuaCode& code
 
 template <Phase On, CodeRef LuaSettings::* Code>
 async::Task<Action> phase_by_lua(Request& request) {
-    if constexpr (On == Phase::Rewrite) {
+    if constexpr (On == Phase::Rewrite || On == Phase::ServerRewrite) {
         if (request.uri_changed) {
             return async::Task<Action>::ready(
                 Action::next());  // `rewrite … last`: the new location's
