@@ -12,7 +12,7 @@ class OutputOrder::Node {
 public:
     struct Item {
         std::string bytes;
-        std::unique_ptr<Node> child;  // null: bytes
+        std::shared_ptr<Node> child;  // null: bytes
     };
 
     Node(async::Reactor& reactor, Node* of) : parent(of), turn(reactor) {}
@@ -39,11 +39,11 @@ OutputOrder::OutputOrder(Request& root)
 
 OutputOrder::~OutputOrder() = default;
 
-OutputOrder::Node& OutputOrder::add(Node& parent) {
+std::shared_ptr<OutputOrder::Node> OutputOrder::add(Node& parent) {
     Node::Item& item = parent.items.emplace_back();
-    item.child = std::make_unique<Node>(request_.reactor(), &parent);
+    item.child = std::make_shared<Node>(request_.reactor(), &parent);
     item.child->cut = parent.cut;
-    return *item.child;
+    return item.child;
 }
 
 // The node whose output comes next: with held bytes first in its list, or with an empty list.

@@ -32,9 +32,9 @@ public:
     ~OutputOrder();
 
     Node& root() { return *root_; }
-    // A node behind all that `parent` has written so far. Lives until it has ended and its output
-    // has flowed.
-    Node& add(Node& parent);
+    // A node behind all that `parent` has written so far. Who writes to it keeps it; the order
+    // keeps it until it has ended and its output has flowed.
+    std::shared_ptr<Node> add(Node& parent);
     // The root's last part goes out behind everything else; any other node's `last` is as end().
     async::Task<Status> write(Node& node, BodyChunk chunk);
     // No output of the node itself follows; those of its children may.

@@ -221,7 +221,7 @@ StreamedSubrequest::~StreamedSubrequest() {
 async::Task<void> StreamedSubrequest::stream() {
     co_await run();
     finished_ = true;
-    order_.end(node_);
+    order_.end(*node_);
     if (fatal_status() != 0) {
         order_.fail();
     }
@@ -232,7 +232,7 @@ async::Task<Status> StreamedSubrequest::write(std::span<const http::BodyPart> pa
     if (request().header_only) {
         parts = {};
     }
-    return order_.write(node_, {parts, flags});
+    return order_.write(*node_, {parts, flags});
 }
 
 void StreamedSubrequest::abort() {

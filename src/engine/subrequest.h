@@ -138,14 +138,14 @@ public:
     async::Task<void> stream();
 
     // The response ends behind what this one has sent so far.
-    void end_response() { order_.end_at(node_); }
+    void end_response() { order_.end_at(*node_); }
 
     OutputOrder& order() { return order_; }
-    OutputOrder::Node& node() { return node_; }
+    OutputOrder::Node& node() { return *node_; }
 
 private:
     OutputOrder& order_;
-    OutputOrder::Node& node_;
+    std::shared_ptr<OutputOrder::Node> node_;
     bool finished_ = false;
 };
 
