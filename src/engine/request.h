@@ -111,6 +111,7 @@ public:
     async::Task<Status> send(int status, std::string_view content_type, std::string_view body);
     // Removes what a previous attempt set before an error page or another response is built.
     void clear_response();
+    int filter_status = 0;         // a header filter refused the response: its page is sent instead
     std::int64_t limit_rate = -1;  // bytes a second, of $limit_rate; -1: the location's setting
     // True where the rest of the phases may stop because the client left (proxy_ignore_client_abort
     // off …).

@@ -330,6 +330,9 @@ async::Task<void> run(Request& request, http::HeadFailure failure) {
         action = co_await UntilClientCloses(request, run_phases(request));
     }
     if (action.kind == Action::Kind::Redirect || !request.response.ended) {
+        if (request.filter_status != 0 && !request.response.head_sent) [[unlikely]] {
+            action = Action::finish(std::exchange(request.filter_status, 0));
+        }
         co_await run_to_end(request, action);
     }
     if (request.streaming != nullptr) [[unlikely]] {

@@ -10,7 +10,7 @@
 namespace moongate::engine {
 class Snapshot;
 class WorkerState;
-}
+}  // namespace moongate::engine
 
 namespace moongate::lua {
 

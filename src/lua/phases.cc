@@ -110,6 +110,10 @@ async::Task<Action> settle(Run& run, Phase phase) {
         case Run::End::Exec:
             co_return redirect_by_exec(context);
         case Run::End::Jump:
+            // As at other redirects: ngx.ctx begins anew.
+            if (context.ctx_ref >= 0 && !request.get<LuaSettings>().ctx_keep) {
+                context.vm.free_ctx(std::exchange(context.ctx_ref, -1));
+            }
             co_return Action::next();
         case Run::End::Error:
             if (context.output.head_started()) {
@@ -175,6 +179,18 @@ void watch_client(Request& request, Run& run) {
     run.context().abortable = &run;
 }
 
+// The client had closed before its leaving was watched, and the code would wait now: true where
+// nothing but the code's end is left to do.
+bool left_before(Run& run) {
+    Context& context = run.context();
+    if (context.abortable != &run || !context.request->exchange.peer_closed() || run.client_left())
+        [[likely]] {
+        return false;
+    }
+    context.request->log_error(LogLevel::Info, "client prematurely closed connection");
+    return true;
+}
+
 async::Task<Action> run_phase(Request& request, Phase phase, const LuaCode& code) {
     if (request.get<LuaSettings>().need_request_body && request.body == nullptr) {
         const Status read = co_await engine::read_request_body(request);
@@ -194,6 +210,9 @@ async::Task<Action> run_phase(Request& request, Phase phase, const LuaCode& code
         watch_client(request, run);
     }
     while (!run.progress()) {
+        if (left_before(run)) {
+            co_return Action::finish(engine::kClientClosedRequest);
+        }
         co_await run.wakeup();
     }
     const Action action = co_await settle(run, phase);
@@ -282,6 +301,9 @@ async::Task<Action> content_by_lua(Request& request) {
         watch_client(request, run);
     }
     while (!run.progress()) {
+        if (left_before(run)) {
+            co_return Action::finish(engine::kClientClosedRequest);
+        }
         co_await run.wakeup();
     }
     Output& output = context->output;
@@ -356,6 +378,10 @@ async::Task<Status> header_filter(Request& request, engine::FilterPosition next)
         // The page that is sent instead passes this filter again: the same code lets it go.
         if (run.exited() && run.code() != context->filter_exit) {
             context->filter_exit = run.code();
+            if (run.code() >= 200) {
+                request.clear_response();
+                request.filter_status = run.code();
+            }
             if (run.code() == kError || run.code() >= 200) {
                 co_return filter_failed(run.code() == kError ? engine::kCloseWithoutResponse
                                                              : run.code());

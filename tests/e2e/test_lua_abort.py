@@ -129,3 +129,19 @@ def test_a_client_that_only_stops_sending_counts_as_gone(moongate):
         harness.eventually(lambda: "started" in gateway.error_log())
         connection.finish_sending()
         harness.eventually(lambda: statuses(gateway) == ["/ 499"])
+
+
+@pytest.mark.moongate_only
+def test_a_client_that_was_gone_before_ends_the_first_wait(moongate):
+    gateway = moongate(http=HTTP, server="""%s location / { rewrite_by_lua_block { ngx.sleep(0.1) }
+        lua_check_client_abort off; content_by_lua_block { ngx.exec("/checked") } }
+        location = /checked { lua_check_client_abort on; content_by_lua_block { ngx.log(ngx.ERR, "started") %s } }
+        location = /with { rewrite_by_lua_block { ngx.sleep(0.1) ngx.exec("/callback") } }
+        location = /callback { lua_check_client_abort on; content_by_lua_block {
+            ngx.on_abort(function() ngx.log(ngx.ERR, "told late") ngx.exit(499) end) %s } }""" % (LOG, CODE, CODE))
+    for path in (b"/", b"/with"):
+        with gateway.connect() as connection:
+            connection.send(ASK % path)
+    harness.eventually(lambda: sorted(statuses(gateway)) == ["/callback 499", "/checked 499"])
+    log_has(gateway, "told late")
+    assert "went on" not in gateway.error_log()

@@ -13,6 +13,7 @@ WAYS = {
                      content_by_lua_block { ngx.exit(418) } }""",
     "error_page_named": """location = /from { %KEEP% error_page 418 = @to;
                            rewrite_by_lua_block { ngx.ctx.mark = "kept" ngx.exit(418) } }""",
+    "set_uri": 'location = /from { %KEEP% rewrite_by_lua_block { ngx.ctx.mark = "kept" ngx.req.set_uri("/to", true) } }',
     "try_files": 'location = /from { %KEEP% rewrite_by_lua_block { ngx.ctx.mark = "kept" } try_files /none @to; }',
 }
 

@@ -320,7 +320,7 @@ class TestResponseFunctions:
 
 
 @pytest.mark.parametrize("phase, status", [("rewrite", 403), ("access", 403), ("content", 403),
-                                           ("server_rewrite", 403)])
+                                           ("header_filter", 403), ("server_rewrite", 403)])
 def test_ngx_exit_in(moongate, phase, status):
     code = "%s_by_lua_block { ngx.exit(403) }" % phase
     content = "" if phase == "content" else "content_by_lua_block { ngx.say(1) }"
@@ -336,3 +336,34 @@ def test_ngx_exit_is_no_function_of(moongate, phase):
     gateway = moongate(server="location / { %s content_by_lua_block { ngx.say(1) } }" % directive)
     assert gateway.get("/").status == 200
     harness.eventually(lambda: f"API disabled in the context of {phase}_by_lua*" in gateway.error_log())
+
+
+@pytest.mark.moongate_only
+def test_ngx_exit_in_header_filter_has_its_error_page(moongate):
+    gateway = moongate(server="""
+        location / { error_page 403 /page; content_by_lua_block { ngx.header["X-Old"] = 1 ngx.say(1) }
+                     header_filter_by_lua_block { ngx.exit(403) } }
+        location = /page { internal; return 200 "the page"; }
+        location /plain { return 200 x; header_filter_by_lua_block { if ngx.status == 200 then ngx.exit(410) end } }""")
+    answer = gateway.get("/")
+    assert (answer.status, answer.body, answer.header("X-Old")) == (403, b"the page", None)
+    assert gateway.get("/plain").status == 410
+
+
+def test_server_rewrite_by_lua_precedes_the_servers_directives(moongate):
+    gateway = moongate(server="""
+        server_rewrite_by_lua_block { ngx.req.set_header("X-Before", ngx.var.uri) }
+        rewrite ^ /new;
+        location /new { content_by_lua_block { ngx.say(ngx.var.uri, ngx.req.get_headers()["X-Before"]) } }""")
+    assert gateway.get("/old").body == b"/new/old\n"
+
+
+@pytest.mark.parametrize("form", ["block", "file"])
+@pytest.mark.parametrize("name", ["init_worker_by_lua", "exit_worker_by_lua"])
+def test_faults_of_worker_code_name_the_directive(moongate, name, form):
+    gateway = moongate(http=form_of(name, form, "local = 1"), files={"code/it.lua": "local = 1"},
+                       server="location / { return 200; }")
+    gateway.stop()
+    wanted = f"{name}{'_file' if form == 'file' else ''} error: "
+    assert wanted in gateway.error_log()
+    assert "near '='" in gateway.error_log()
