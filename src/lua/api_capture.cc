@@ -324,6 +324,7 @@ std::unique_ptr<CapturedSubrequest> make_subrequest(lua_State* L, Context& conte
     if (query.ctx != 0) {
         lua_rawgeti(L, kKept, query.ctx);
         own.ctx_ref = context.vm.make_ctx(L);
+        own.ctx_epoch = own.vm.epoch();
     }
     return made;
 }

@@ -11,8 +11,10 @@ namespace {
 
 struct ConnectionTable;
 
-// A VM's connection tables; a userdata in its registry, so that closing the VM ends it.
-struct TableList {
+// The connection tables of a VM's state, which end with it. A userdata in the registry refers to
+// it.
+struct TableList final : VmOwned {
+    ~TableList() override;
     lua_State* main = nullptr;
     ConnectionTable* first = nullptr;
 };
@@ -53,20 +55,23 @@ struct ConnectionTable final : http::ConnectionData {
 const char kListKey = 0;
 const char kOwner = 0;
 
-int close_list(lua_State* L) {
-    auto& list = *static_cast<TableList*>(lua_touserdata(L, 1));
-    while (ConnectionTable* table = list.first) {
-        list.first = table->next_table;
+TableList::~TableList() {
+    while (ConnectionTable* table = first) {
+        first = table->next_table;
         table->list = nullptr;
         table->previous_table = table->next_table = nullptr;
     }
+}
+
+int close_list(lua_State* L) {
+    delete *static_cast<TableList**>(lua_touserdata(L, 1));
     return 0;
 }
 
 TableList& list_of(lua_State* L) {
     lua_pushlightuserdata(L, const_cast<char*>(&kListKey));
     lua_rawget(L, LUA_REGISTRYINDEX);
-    auto& list = *static_cast<TableList*>(lua_touserdata(L, -1));
+    auto& list = **static_cast<TableList**>(lua_touserdata(L, -1));
     lua_pop(L, 1);
     return list;
 }
@@ -126,9 +131,9 @@ int set_field(lua_State* L) {
 }  // namespace
 
 int open_connection(lua_State* L) {
-    auto* list = static_cast<TableList*>(lua_newuserdata(L, sizeof(TableList)));
-    *list = {};
-    list->main = Vm::current()->state();
+    auto* holder = static_cast<TableList**>(lua_newuserdata(L, sizeof(TableList*)));
+    *holder = new TableList();
+    (*holder)->main = Vm::current()->state();
     lua_createtable(L, 0, 1);
     set_function(L, "__gc", close_list);
     lua_setmetatable(L, -2);

@@ -32,7 +32,7 @@ Context::~Context() {
         vm.free_coroutine(last);
     }
     if (ctx_ref >= 0) {
-        vm.free_ctx(ctx_ref);
+        vm.free_ctx(ctx_ref, ctx_epoch);
     }
     vm.release();
 }
@@ -184,8 +184,16 @@ bool start_wait(Context& context, Op op, int& results) {
     Coroutine& waiting = *context.run->current();
     waiting.op = std::move(op);
     waiting.starting = true;
-    waiting.op.resume();
+    {
+        const CppSection section(context.vm.guard());
+        waiting.op.resume();
+    }
     waiting.starting = false;
+    if (context.run->epoch() != context.vm.epoch()) [[unlikely]] {
+        // Lua code that ran inside (a filter) took the state with it: there is nothing to return
+        // to.
+        leave_abandoned_state(context.vm.guard());
+    }
     if (!waiting.op.done()) {
         return false;
     }

@@ -105,12 +105,13 @@ struct Coroutine {
 };
 
 // A cosocket of a Context, whose end closes it. Lies in a Lua userdata, which may live on.
-class ContextSocket {
+class ContextSocket : public VmOwned {
 public:
     ContextSocket() = default;
     ContextSocket(const ContextSocket&) = delete;
     ContextSocket& operator=(const ContextSocket&) = delete;
-    virtual ~ContextSocket() { leave(); }
+    ~ContextSocket() override { leave(); }
+    void end_owned() override { this->~ContextSocket(); }
     virtual void close() = 0;
 
     // Whose it is; null before the first connect and behind the owner's end.
@@ -142,8 +143,9 @@ struct Context {
     Coroutine* coroutines = nullptr;   // all that live
     ContextSocket* sockets = nullptr;  // cosockets, closed at the end
     Process* processes = nullptr;      // of ngx.pipe; killed at the end
-    Run* abortable = nullptr;  // with lua_check_client_abort: what ends when the client leaves
-    int ctx_ref = -1;          // into resty.core's table of ctx tables; < 0: none
+    Run* abortable = nullptr;     // with lua_check_client_abort: what ends when the client leaves
+    int ctx_ref = -1;             // into resty.core's table of ctx tables; < 0: none
+    std::uint32_t ctx_epoch = 0;  // of the Lua state that has the table
     Output output;
 
     // set_by_lua: ngx.arg[1] and so on.
@@ -228,6 +230,10 @@ public:
     void request_jump() { jump_ = true; }
     Coroutine& make_coroutine(lua_State* L);
     void adopt(Coroutine& coroutine) { coroutine.run = this; }
+    // The Lua state (Vm::epoch()) that this run began on.
+    std::uint32_t epoch() const { return epoch_; }
+    // That state is gone: ends the run with an error and resumes the phase.
+    void abandon();
     int resume(lua_State* from, Coroutine& target);
     int yield(lua_State* from);
     int spawn(lua_State* from, int values);
@@ -253,6 +259,8 @@ private:
     void finish_if_over();
     void end_children(Coroutine& coroutine);
     void drop_light(Coroutine& coroutine);
+    bool is_abandoned() const { return epoch_ != context_.vm.epoch(); }
+    void left_by_jump();
     void release();
     std::string traceback(Coroutine& coroutine) const;
     std::string failure_name() const;
@@ -274,6 +282,7 @@ private:
     std::string error_;  // of a coroutine.wrap that is passed up
     int light_count_ = 0;
     int exit_code_ = 0;
+    std::uint32_t epoch_ = 0;
     Event event_ = Event::None;
     End end_ = End::Waiting;
     bool exited_ = false;
@@ -282,6 +291,7 @@ private:
     bool clean_end_ = false;
     bool from_file_ = false;   // the code, for messages
     bool abort_seen_ = false;  // the callback of ngx.on_abort was started
+    bool out_of_memory_ = false;
 
     friend struct Wakeup;
 };

@@ -223,6 +223,11 @@ constexpr Directive kRows[] = {
         "Kept for compatibility: the allocator returns memory by itself."),
     conf::number<&LuaMainSettings::worker_thread_vm_pool_size>(
         "lua_worker_thread_vm_pool_size", kHttp, "10", "VMs kept for ngx.run_worker_thread."),
+    conf::size<&LuaMainSettings::max_memory>(
+        "lua_max_memory", kHttp, "0",
+        "Memory that the Lua VM of one worker may have: what would go beyond it ends the request "
+        "that asks for it. 0: no bound.")
+        .within(0, std::int64_t{1} << 46),
     conf::custom<apply_capture_error_log>(
         "lua_capture_error_log", kHttp, kTake1, "",
         "Keeps error log lines in a buffer of that size for ngx.errlog.get_logs.")
@@ -233,6 +238,11 @@ constexpr Directive kRows[] = {
 
     conf::flag<&LuaSettings::code_cache>(
         "lua_code_cache", kAll, "on", "off: every request gets a VM of its own, for development."),
+    conf::msec<&LuaSettings::max_run_time>(
+        "lua_max_run_time", kAll, "5s",
+        "How long Lua code may hold its worker without waiting; then it is ended with an error. "
+        "0: for ever.")
+        .within(0, 1000LL * 3600 * 24 * 24),
     conf::flag<&LuaSettings::need_request_body>(
         "lua_need_request_body", kAll, "off",
         "Whether the request's body is read before rewrite, access and content code."),

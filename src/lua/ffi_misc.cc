@@ -36,11 +36,12 @@ MOONGATE_FFI int ngx_http_lua_ffi_get_ctx_ref(Context* context, int* in_ssl_phas
     if (ssl_ctx_ref != nullptr) {
         *ssl_ctx_ref = LUA_NOREF;
     }
-    return context->ctx_ref;
+    return context->ctx_epoch == context->vm.epoch() ? context->ctx_ref : LUA_NOREF;
 }
 
 MOONGATE_FFI int ngx_http_lua_ffi_set_ctx_ref(Context* context, int ref) {
     context->ctx_ref = ref;
+    context->ctx_epoch = context->vm.epoch();
     return kFfiOk;
 }
 

@@ -117,6 +117,8 @@ struct ComplexValue {  // ngx_http_lua_complex_value_t
     void* values;
 };
 
+struct OwnedRegex;
+
 struct Regex {  // ngx_http_lua_regex_t, and what Lua does not see
     void* pool;
     const unsigned char* name_table;
@@ -135,6 +137,12 @@ struct Regex {  // ngx_http_lua_regex_t, and what Lua does not see
     std::vector<Piece> pieces;
     ComplexValue replacement;
     int jit = 0;
+    OwnedRegex* owner = nullptr;
+};
+
+struct OwnedRegex final : VmOwned {
+    Regex regex{};
+    ~OwnedRegex() override { pcre2_code_free(static_cast<pcre2_code*>(regex.regex)); }
 };
 
 struct Thread {
@@ -216,7 +224,9 @@ MOONGATE_FFI Regex* ngx_http_lua_ffi_compile_regex(const unsigned char* pattern,
                                         text, text.substr(at)));
         return nullptr;
     }
-    auto* regex = new Regex();
+    auto* owner = new OwnedRegex();
+    Regex* regex = &owner->regex;
+    regex->owner = owner;
     regex->regex = compiled;
     if ((flags & kJit) != 0 && (flags & kDfa) == 0) {
         regex->jit = pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE) == 0 ? 1 : 0;
@@ -275,8 +285,7 @@ MOONGATE_FFI int ngx_http_lua_ffi_exec_regex(Regex* regex, int flags, const unsi
 
 MOONGATE_FFI void ngx_http_lua_ffi_destroy_regex(Regex* regex) {
     if (regex != nullptr) {
-        pcre2_code_free(static_cast<pcre2_code*>(regex->regex));
-        delete regex;
+        delete regex->owner;
     }
 }
 

@@ -9,7 +9,7 @@
 namespace moongate::lua {
 void keep_ffi_semaphore() {}
 
-struct Semaphore {
+struct Semaphore final : VmOwned {
     explicit Semaphore(async::Reactor& reactor) : event(reactor) {}
     async::Event event;
     int resources = 0;

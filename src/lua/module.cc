@@ -39,6 +39,7 @@ void* carry_context(engine::Request& request, void* context) {
     auto* after =
         request.arena().make<Context>(before.vm, request.worker, &request, request.arena());
     after->ctx_ref = std::exchange(before.ctx_ref, -1);
+    after->ctx_epoch = before.ctx_epoch;
     return after;
 }
 

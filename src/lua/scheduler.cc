@@ -39,6 +39,11 @@ static void free_coroutine(Coroutine& coroutine) {
 bool Run::load(const LuaCode& code) {
     LoadError error;
     from_file_ = code.is_file;
+    if (!context_.vm.usable()) [[unlikely]] {
+        exit_code_ = 500;
+        end_ = End::Error;
+        return false;
+    }
     const Thread thread = context_.vm.take_thread();
     if (!context_.vm.push_code(thread.L, code, context_.request, error)) [[unlikely]] {
         context_.vm.give_thread(thread, true);
@@ -49,6 +54,7 @@ bool Run::load(const LuaCode& code) {
         end_ = End::Error;
         return false;
     }
+    epoch_ = thread.epoch;
     entry_ = &make_coroutine(thread.L);
     entry_->thread = thread;
     entry_->status = CoStatus::Running;
@@ -64,6 +70,7 @@ void Run::load_function(lua_State* from, int values) {
 }
 
 void Run::load_thread(Thread thread) {
+    epoch_ = thread.epoch;
     entry_ = &make_coroutine(thread.L);
     entry_->thread = thread;
     entry_->status = CoStatus::Running;
@@ -82,8 +89,16 @@ void Run::make_ready(Coroutine& coroutine, int arguments) {
 }
 
 bool Run::progress() {
+    if (end_ != End::Waiting) [[unlikely]] {
+        return true;  // abandon() was here
+    }
+    const GuardedRun guarded(context_.vm.guard(), context_.settings().max_run_time.count());
     Run* const outer = std::exchange(context_.run, this);
     while (end_ == End::Waiting && first_ready_ != nullptr) {
+        if (is_abandoned()) [[unlikely]] {
+            finish(End::Error);
+            break;
+        }
         Coroutine& coroutine = *first_ready_;
         first_ready_ = coroutine.next;
         if (first_ready_ == nullptr) {
@@ -117,7 +132,12 @@ bool Run::run_from(Coroutine* coroutine) {
             continue;
         }
         event_ = Event::None;
-        const int result = lua_resume(coroutine->L, arguments);
+        const int result =
+            guarded_resume(context_.vm.guard(), context_.vm, coroutine->L, arguments);
+        if (result == kAbandoned || is_abandoned()) [[unlikely]] {
+            left_by_jump();
+            return true;
+        }
         if (result == 0) [[likely]] {
             coroutine = handle_return(*coroutine, arguments);
         } else if (result == LUA_YIELD) {
@@ -127,6 +147,33 @@ bool Run::run_from(Coroutine* coroutine) {
         }
     }
     return true;
+}
+
+// The state cannot be used any more, so no traceback can be made of it.
+void Run::left_by_jump() {
+    context_.log_line(LogLevel::Error,
+                      failure_name() + fmt::format("lua_max_run_time of {} ms exceeded in "
+                                                   "compiled or C code",
+                                                   context_.settings().max_run_time.count()));
+    if (!is_abandoned()) {
+        context_.vm.abandon_state(phase_ == Phase::InitWorker);
+    }
+    finish(End::Error);
+}
+
+void Run::abandon() {
+    context_.log_line(LogLevel::Error, failure_name() +
+                                           "the Lua VM was replaced because of another script "
+                                           "that exceeded lua_max_run_time");
+    for (Coroutine* at = context_.coroutines; at != nullptr; at = at->next_of_context) {
+        if (at->run == this) {
+            at->op.reset();
+        }
+    }
+    finish(End::Error);
+    if (const std::coroutine_handle<> bridge = take_bridge()) {
+        bridge.resume();
+    }
 }
 
 Coroutine* Run::handle_yield(Coroutine& coroutine, int& arguments) {
@@ -341,8 +388,8 @@ std::string Run::failure_name() const {
 }
 
 Coroutine* Run::handle_error(Coroutine& coroutine, int result, int& arguments) {
-    if (result == LUA_ERRMEM) {
-        context_.log_line(LogLevel::Alert, "[lua] memory allocation error");
+    if (result == LUA_ERRMEM) [[unlikely]] {
+        out_of_memory_ = true;
     }
     coroutine.op.reset();
     if (error_.empty() && (&coroutine == entry_ || coroutine.is_light || coroutine.is_wrap)) {
@@ -350,7 +397,7 @@ Coroutine* Run::handle_error(Coroutine& coroutine, int result, int& arguments) {
         const std::string_view kind = single                 ? ""
                                       : result == LUA_ERRRUN ? "runtime error"
                                       : result == LUA_ERRERR ? "error handler error"
-                                      : result == LUA_ERRMEM ? "[lua] memory allocation error"
+                                      : result == LUA_ERRMEM ? "memory allocation error"
                                                              : "unknown error";
         std::size_t size = 0;
         const char* message =
@@ -458,6 +505,9 @@ void Run::release() {
         at = next;
     }
     entry_ = nullptr;
+    if (out_of_memory_) [[unlikely]] {
+        context_.vm.collect_garbage();
+    }
 }
 
 int Run::resume(lua_State* from, Coroutine& target) {

@@ -53,6 +53,7 @@ struct LuaMainSettings {
     std::int64_t regex_match_limit = 0;
     std::int64_t malloc_trim = 1000;
     std::int64_t worker_thread_vm_pool_size = 10;
+    std::size_t max_memory = 0;
     std::size_t capture_error_log = 0;
     std::vector<SharedDictSettings> shared_dicts;
 };
@@ -79,6 +80,7 @@ struct LuaSettings {
     bool ctx_keep = false;
     bool use_default_type = true;
     bool socket_log_errors = true;
+    Milliseconds max_run_time{5000};
     Milliseconds socket_connect_timeout{60000};
     Milliseconds socket_send_timeout{60000};
     Milliseconds socket_read_timeout{60000};

@@ -13,6 +13,8 @@ bool TimerSet::full() const {
     return pending_ >= static_cast<std::uint64_t>(vm_.settings().max_pending_timers);
 }
 
+void TimerSet::drop_old() {}
+
 void TimerSet::retire() {
     retired_ = true;
     retirement_.set();
@@ -23,17 +25,6 @@ namespace {
 WorkerLua& worker_lua(Vm& vm) {
     return *vm.worker().get<WorkerLua>(lua_worker_slot);
 }
-
-// A timer keeps its VM, also when it is cancelled before it ran.
-class VmShare {
-public:
-    explicit VmShare(Vm& vm) : vm_(vm) { vm_.acquire(); }
-    VmShare(const VmShare&) = delete;
-    ~VmShare() { vm_.release(); }
-
-private:
-    Vm& vm_;
-};
 
 // A copy of what stands on `from`: its function and arguments are needed again.
 Thread copy_thread(Vm& vm, Thread from) {
@@ -68,6 +59,9 @@ async::Task<void> TimerSet::run_one(Thread thread, Milliseconds delay, bool repe
         }
         premature = premature || vm_.worker().exiting;
         --pending_;
+        if (thread.epoch != vm_.epoch()) [[unlikely]] {
+            co_return;
+        }
         if (running_ >= static_cast<std::uint64_t>(vm_.settings().max_running_timers)) {
             vm_.log().print(LogLevel::Alert, 0, "{} lua_max_running_timers are not enough",
                             vm_.settings().max_running_timers);

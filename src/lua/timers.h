@@ -19,6 +19,8 @@ public:
     void add(Thread thread, Milliseconds delay, bool repeat);
     bool full() const;
     void retire();
+    // Timers whose functions went with a state of the VM that was abandoned.
+    void drop_old();
     bool retired() const { return retired_; }
     std::uint64_t pending() const { return pending_; }
     std::uint64_t running() const { return running_; }

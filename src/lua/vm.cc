@@ -11,6 +11,7 @@
 #include "engine/worker_state.h"
 #include "lua/api.h"
 #include "lua/context.h"
+#include "lua/machine_code.h"
 #include "lua/thread_pools.h"
 #include "lua/timers.h"
 #include "lua/worker_lua.h"
@@ -38,27 +39,201 @@ Vm* Vm::current() {
 Vm::Vm(engine::WorkerState& worker, std::shared_ptr<const engine::Snapshot> snapshot)
     : worker_(&worker),
       snapshot_(std::move(snapshot)),
-      settings_(&snapshot_->http().get<LuaMainSettings>()) {}
+      settings_(&snapshot_->http().get<LuaMainSettings>()),
+      guard_(this_guard()) {}
+
+VmOwned::VmOwned() {
+    // Made by the innermost Lua code; current() is the one that is being set up.
+    const GuardFrame* frame = this_guard().top;
+    Vm* vm = frame != nullptr ? frame->vm : current_vm;
+    if (vm != nullptr) {
+        next_ = vm->owned_;
+        before_ = &vm->owned_;
+        vm->owned_ = this;
+        if (next_ != nullptr) {
+            next_->before_ = &next_;
+        }
+    }
+}
+
+VmOwned::~VmOwned() {
+    if (before_ != nullptr) {
+        *before_ = next_;
+        if (next_ != nullptr) {
+            next_->before_ = before_;
+        }
+    }
+}
 
 Vm* Vm::create(engine::WorkerState& worker, std::shared_ptr<const engine::Snapshot> snapshot,
-               std::string& error) {
+               std::int64_t limit_ms, std::string& error) {
     Vm* vm = new Vm(worker, std::move(snapshot));
     Vm* const before = std::exchange(current_vm, vm);
-    if (!vm->set_up(error)) {
+    vm->timers_ = std::make_unique<TimerSet>(*vm);
+    if (!vm->build(limit_ms, error)) {
         current_vm = before;
         vm->release();
         return nullptr;
     }
-    vm->initialised_ = true;
     return vm;
+}
+
+std::int64_t Vm::run_limit_ms() const {
+    return set_up_limit_ms(*snapshot_);
+}
+
+std::int64_t Vm::set_up_limit_ms(const engine::Snapshot& snapshot) {
+    constexpr std::int64_t kLeast = 1000;
+    const std::int64_t limit = snapshot.http().get<LuaSettings>().max_run_time.count();
+    return limit == 0 ? 0 : std::max(limit, kLeast);
+}
+
+bool Vm::build(std::int64_t limit_ms, std::string& error) {
+    struct Work {
+        Vm& vm;
+        std::string& error;
+        bool done = false;
+    } work{*this, error};
+    heap_ = std::make_unique<LuaHeap>(guard_);
+    initialised_ = false;
+    bool returned = false;
+    {
+        const GuardedRun run(guard_, limit_ms, GuardedRun::OwnTime());
+        returned = guarded_call(
+            guard_, *this,
+            [](void* argument) {
+                auto& in = *static_cast<Work*>(argument);
+                in.done = in.vm.set_up(in.error);
+            },
+            &work);
+    }
+    if (returned && work.done) {
+        initialised_ = true;
+        return true;
+    }
+    if (!returned) {
+        error = fmt::format("init_by_lua error: lua_max_run_time of {} ms exceeded", limit_ms);
+        release_machine_code(heap_->number());
+        main_ = nullptr;
+    }
+    close_state();
+    return false;
+}
+
+// Lua's finalizers run here; one that never ends costs only the memory's orderly return.
+void Vm::close_state() {
+    if (main_ != nullptr) {
+        const GuardedRun run(guard_, run_limit_ms(), GuardedRun::OwnTime());
+        const std::uint64_t number = heap_->number();
+        lua_State* const closing = std::exchange(main_, nullptr);
+        if (!guarded_call(
+                guard_, *this, [](void* state) { lua_close(static_cast<lua_State*>(state)); },
+                closing)) {
+            log().write(LogLevel::Error, 0,
+                        "lua_max_run_time exceeded by finalizers of a Lua VM that ends");
+            release_machine_code(number);
+        }
+    }
+    // What the finalizers did not reach.
+    while (owned_ != nullptr) {
+        owned_->end_owned();
+    }
+    heap_.reset();
+}
+
+void Vm::abandon_state(bool by_init_worker) {
+    init_worker_fails_ = init_worker_fails_ || by_init_worker;
+    lua_gc(main_, LUA_GCSTOP, 0);
+    Remains& left = remains_.emplace_back();
+    left.heap = std::move(heap_);
+    left.owned = std::exchange(owned_, nullptr);
+    if (left.owned != nullptr) {
+        left.owned->before_ = &left.owned;
+    }
+    main_ = nullptr;
+    ++epoch_;
+    idle_.clear();
+    code_refs_.clear();
+    file_refs_.clear();
+    log().print(LogLevel::Error, 0,
+                "[lua] a script was left in compiled or C code: the Lua VM of worker {} is "
+                "replaced",
+                worker_->worker.id());
+    revive();
+    worker_->get<WorkerLua>(lua_worker_slot)
+        ->tasks()
+        .spawn("abandoned Lua state", end_old_runs_later(*this));
+}
+
+void Vm::revive() {
+    const std::uint64_t now = worker_->reactor().now_ms();
+    if (now < retry_at_ms_) {
+        return;
+    }
+    std::string error;
+    Vm* const before = std::exchange(current_vm, this);
+    const bool built = build(run_limit_ms(), error);
+    current_vm = before;
+    if (!built) {
+        retry_at_ms_ = now + 1000;
+        log().print(LogLevel::Alert, 0, "[lua] the Lua VM could not be built again: {}", error);
+    } else {
+        WorkerLua* lua = worker_->get<WorkerLua>(lua_worker_slot);
+        if (lua->current() == this && !init_worker_fails_) {
+            lua->start_init_worker(*this);
+        }
+    }
+}
+
+async::Task<void> Vm::end_old_runs_later(Vm& vm) {
+    const VmShare share(vm);
+    // From the loop itself: nothing of an old state is on the machine's stack then.
+    co_await async::yield(vm.worker().reactor());
+    vm.end_old_runs();
+}
+
+void Vm::end_old_runs() {
+    timers_->drop_old();
+    while (Run* run = old_run()) {
+        run->abandon();
+    }
+    while (!remains_.empty()) {
+        Remains& left = remains_.front();
+        while (left.owned != nullptr) {
+            left.owned->end_owned();
+        }
+        release_machine_code(left.heap->number());
+        remains_.pop_front();
+    }
+}
+
+Run* Vm::old_run() const {
+    for (const std::unique_ptr<Coroutine>& each : coroutines_) {
+        Run* run = each->run;
+        if (run != nullptr && run->epoch() != epoch_ && run->end() == Run::End::Waiting) {
+            return run;
+        }
+    }
+    return nullptr;
+}
+
+void Vm::collect_garbage() {
+    if (main_ == nullptr) {
+        return;
+    }
+    const GuardedRun run(guard_, run_limit_ms(), GuardedRun::OwnTime());
+    if (!guarded_call(
+            guard_, *this,
+            [](void* state) { lua_gc(static_cast<lua_State*>(state), LUA_GCCOLLECT, 0); }, main_)) {
+        abandon_state();
+    }
 }
 
 Vm::~Vm() {
     thread_pools_.reset();
+    end_old_runs();
+    close_state();
     timers_.reset();
-    if (main_ != nullptr) {
-        lua_close(main_);
-    }
     if (current_vm == this) {
         const WorkerLua* lua = worker_->get<WorkerLua>(lua_worker_slot);
         current_vm = lua != nullptr ? lua->current() : nullptr;
@@ -83,18 +258,18 @@ const Log& Vm::log() const {
 }
 
 bool Vm::set_up(std::string& error) {
-    main_ = luaL_newstate();
+    main_ = lua_newstate(&LuaHeap::allocate, heap_.get());
     if (main_ == nullptr) {
         error = "failed to create Lua VM";
         return false;
     }
     lua_atpanic(main_, panic);
-    timers_ = std::make_unique<TimerSet>(*this);
     if (!set_up_libraries(*this, error)) {
         return false;
     }
     lua_getfield(main_, LUA_REGISTRYINDEX, "ngx_lua_ctx_tables");
     ctx_tables_ref_ = luaL_ref(main_, LUA_REGISTRYINDEX);
+    heap_->set_limit(main_, settings_->max_memory);
     if (settings_->init != nullptr && !run_chunk(*settings_->init, "init_by_lua", error)) {
         return false;
     }
@@ -136,6 +311,9 @@ Thread Vm::take_thread() {
 }
 
 void Vm::give_thread(Thread thread, bool clean) {
+    if (thread.epoch != epoch_) [[unlikely]] {
+        return;
+    }
     if (idle_.size() >= static_cast<std::size_t>(settings_->thread_cache_max_entries)) {
         drop_thread(thread);
         return;
@@ -150,13 +328,14 @@ void Vm::give_thread(Thread thread, bool clean) {
 
 Thread Vm::new_thread() {
     Thread thread;
+    thread.epoch = epoch_;
     thread.L = lua_newthread(main_);
     thread.ref = luaL_ref(main_, LUA_REGISTRYINDEX);
     return thread;
 }
 
 void Vm::drop_thread(Thread thread) {
-    if (thread.ref != LUA_NOREF) {
+    if (thread.ref != LUA_NOREF && thread.epoch == epoch_) {
         luaL_unref(main_, LUA_REGISTRYINDEX, thread.ref);
     }
 }
@@ -273,7 +452,10 @@ int Vm::make_ctx(lua_State* from) {
     return ref;
 }
 
-void Vm::free_ctx(int ref) {
+void Vm::free_ctx(int ref, std::uint32_t epoch) {
+    if (epoch != epoch_ || main_ == nullptr) {
+        return;
+    }
     lua_rawgeti(main_, LUA_REGISTRYINDEX, ctx_tables_ref_);
     if (lua_istable(main_, -1)) {
         lua_rawgeti(main_, -1, 0);

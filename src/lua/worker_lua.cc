@@ -82,7 +82,9 @@ Status WorkerLua::serve(std::shared_ptr<const engine::Snapshot> snapshot) {
         return {};
     }
     std::string error;
-    Vm* made = Vm::create(worker_, snapshot, error);
+    // At the start nothing is served that init_by_lua could hold up.
+    const std::int64_t limit = current_ == nullptr ? 0 : Vm::set_up_limit_ms(*snapshot);
+    Vm* made = Vm::create(worker_, snapshot, limit, error);
     if (made == nullptr) {
         snapshot->main().get<engine::MainSettings>().error_log->write(LogLevel::Error, 0, error);
         return Error{ErrorKind::Invalid, ErrorSide::Configuration, false, 0, "init_by_lua failed"};
@@ -93,14 +95,14 @@ Status WorkerLua::serve(std::shared_ptr<const engine::Snapshot> snapshot) {
         before->timers().retire();
         before->release();
     }
-    if (made->settings().init_worker != nullptr) {
-        tasks_.spawn("init_worker_by_lua", run_init_worker(*made, worker_));
-    }
+    start_init_worker(*made);
     return {};
 }
 
 bool WorkerLua::try_init(std::shared_ptr<const engine::Snapshot> snapshot, std::string& error) {
-    Vm* made = Vm::create(worker_, std::move(snapshot), error);
+    // At the start nothing is served that init_by_lua could hold up.
+    const std::int64_t limit = current_ == nullptr ? 0 : Vm::set_up_limit_ms(*snapshot);
+    Vm* made = Vm::create(worker_, std::move(snapshot), limit, error);
     if (made == nullptr) {
         return false;
     }
@@ -108,10 +110,17 @@ bool WorkerLua::try_init(std::shared_ptr<const engine::Snapshot> snapshot, std::
     return true;
 }
 
+void WorkerLua::start_init_worker(Vm& vm) {
+    if (vm.settings().init_worker != nullptr) {
+        tasks_.spawn("init_worker_by_lua", run_init_worker(vm, worker_));
+    }
+}
+
 Vm* WorkerLua::vm_for(engine::Request& request) {
     if (current_ != nullptr && !request.get<LuaSettings>().code_cache) {
         std::string error;
-        Vm* own = Vm::create(worker_, worker_.current(), error);
+        Vm* own =
+            Vm::create(worker_, worker_.current(), Vm::set_up_limit_ms(*worker_.current()), error);
         if (own == nullptr) {
             request.write_log(LogLevel::Error, error);
         }

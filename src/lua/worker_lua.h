@@ -33,9 +33,12 @@ public:
     engine::WorkerState& worker() const { return worker_; }
     async::TaskGroup& tasks() { return tasks_; }
     SocketPools& socket_pools() { return *socket_pools_; }
+    // Runs init_worker_by_lua on a VM that has just got its state.
+    void start_init_worker(Vm& vm);
 
 private:
     engine::WorkerState& worker_;
+    WatchedWorker watched_;
     Vm* current_ = nullptr;
     std::unique_ptr<SocketPools> socket_pools_;
     async::TaskGroup tasks_;

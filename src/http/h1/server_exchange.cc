@@ -322,7 +322,8 @@ async::Task<Status> ServerExchange::write(std::span<const BodyPart> parts, Write
     char prefix[kChunkHeaderMax];
     std::size_t prefix_size = 0;
     std::string_view suffix;
-    const bool finish_chunks = chunked_ && flags.last && !ended_;
+    // A response that was cut short must not look complete.
+    const bool finish_chunks = chunked_ && flags.last && !ended_ && !aborted_;
     if (chunked_ && bytes > 0) {
         prefix_size = write_chunk_header(bytes, prefix);
         suffix = kChunkEnd;
