@@ -65,8 +65,10 @@ void on_signal(int, siginfo_t*, void* machine) {
         return;
     }
     lua_State* const L = frame->vm->state();
-    if (guard.hooked.load(std::memory_order_relaxed) != serial && L != nullptr) {
-        lua_sethook(L, end_run, LUA_MASKCOUNT | LUA_MASKCALL | LUA_MASKLINE, 1);
+    if (guard.hooked.load(std::memory_order_relaxed) != serial) {
+        if (L != nullptr) {  // it is null while the state is closed: finalizers know no hooks
+            lua_sethook(L, end_run, LUA_MASKCOUNT | LUA_MASKCALL | LUA_MASKLINE, 1);
+        }
         guard.hooked.store(serial, std::memory_order_relaxed);
         return;
     }
