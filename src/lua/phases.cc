@@ -112,7 +112,7 @@ async::Task<Action> settle(Run& run, Phase phase) {
         case Run::End::Jump:
             // As at other redirects: ngx.ctx begins anew.
             if (context.ctx_ref >= 0 && !request.get<LuaSettings>().ctx_keep) {
-                context.vm.free_ctx(std::exchange(context.ctx_ref, -1));
+                context.vm.free_ctx(std::exchange(context.ctx_ref, -1), context.ctx_epoch);
             }
             co_return Action::next();
         case Run::End::Error:
