@@ -57,6 +57,7 @@ ALL = """
         memc_pass 127.0.0.1:%MEMC%;
         add_header X-Flags $memc_flags;
         add_header X-Cmd $memc_cmd;
+        add_header X-Exptime $memc_exptime;
     }
     location /value {
         set $memc_cmd $arg_cmd;
@@ -117,6 +118,12 @@ def test_memc_value(gateway, memcached):
     assert gateway.get("/memc?key=k").body == b"abc"
     assert answer_of(gateway, "/value?cmd=set&key=k&value=") == (201, "STORED\r\n")
     assert gateway.get("/memc?key=k").body == b""
+
+
+def test_what_is_not_set_gets_its_default(gateway):
+    answer = gateway.request("PUT", "/memc?key=k", body=b"x")
+    assert (answer.status, answer.header("X-Flags"), answer.header("X-Exptime")) == (201, "0", "0")
+    assert gateway.get("/memc?key=k").header("X-Exptime") is None
 
 
 def test_memc_exptime(gateway):

@@ -100,6 +100,14 @@ def test_set_if_empty(moongate):
     assert value_of(gateway, "/") == "56 "
 
 
+def test_arguments_can_be_targets(moongate):
+    gateway = moongate(server="""
+        location / { set_if_empty $arg_a 15; set_encode_hex $arg_b; return 200 "$arg_a $arg_b"; }
+    """)
+    assert value_of(gateway, "/?a=71&b=x") == "71 78"
+    assert value_of(gateway, "/?b=xy") == "15 7879"
+
+
 @pytest.mark.parametrize("name", ["set_hmac_sha1", "set_hmac_sha256"])
 def test_hmac(moongate, name):
     result = evaluated(moongate, f"{name} $raw 'thisisverysecret' 'some text'; set_encode_base64 $res $raw;")

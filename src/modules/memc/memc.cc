@@ -122,12 +122,20 @@ int read_parameters(Request& request, const MemcVariables& variables, MemcReques
             return 400;
         }
     }
+    if (stores && memc.exptime.empty()) {
+        memc.exptime = "0";
+        request.store(variables.exptime, memc.exptime);
+    }
     if (stores) {
         memc.flags = request.text(variables.flags);
         if (!is_number(memc.flags, kDigits32)) {
             request.log_error(LogLevel::Error, "variable \"$memc_flags\" takes invalid value: {}",
                               memc.flags);
             return 400;
+        }
+        if (memc.flags.empty()) {
+            memc.flags = "0";
+            request.store(variables.flags, memc.flags);
         }
     }
     const conf::VariableValue& value = request.variable(variables.value);
@@ -170,8 +178,8 @@ std::string_view command_line(Request& request, const MemcRequest& memc, std::ui
     };
     add(memc.key);
     if (memc_stores(memc.command)) {
-        add(memc.flags.empty() ? "0" : memc.flags);
-        add(memc.exptime.empty() ? "0" : memc.exptime);
+        add(memc.flags);
+        add(memc.exptime);
         add(fmt::format("{}", size));
     } else if (memc.command == MemcCommand::Incr || memc.command == MemcCommand::Decr) {
         add(memc.value);

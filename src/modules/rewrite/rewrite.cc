@@ -5,6 +5,7 @@
 #include <array>
 #include <unordered_map>
 
+#include "base/strings.h"
 #include "conf/compiler.h"
 #include "engine/builder.h"
 #include "engine/request.h"
@@ -342,13 +343,32 @@ Applied rewrite_append_set(Compiler& compiler, int variable, ValueOp op) {
     return {};
 }
 
+namespace {
+
+// A member of a family ($arg_name) has its own value until the script sets another, as in
+// ngx_devel_kit; `set` makes it a variable like any other.
+conf::Expected<int> define_target(Compiler& compiler, std::string_view dollar_name) {
+    if (dollar_name.size() > 1 && dollar_name[0] == '$') {
+        auto& variables = compiler.variables();
+        const std::string name = to_lower(dollar_name.substr(1));
+        const conf::Variable* known = variables.find(name);
+        const bool own = known != nullptr && known->defined && !known->from_family;
+        if (!own && variables.family(name) != nullptr) {
+            return variables.index(name);
+        }
+    }
+    return rewrite_define(compiler, dollar_name);
+}
+
+}  // namespace
+
 Applied rewrite_append_call(Compiler& compiler, std::string_view dollar_name,
                             std::span<const std::string_view> texts, SetCall call,
                             std::shared_ptr<const void> data) {
     if (texts.size() > CallOp::kMostValues) {
         return conf::reject("too many values");
     }
-    auto variable = rewrite_define(compiler, dollar_name);
+    auto variable = define_target(compiler, dollar_name);
     if (!variable) {
         return std::unexpected(std::move(variable.error()));
     }
