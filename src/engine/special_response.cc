@@ -50,7 +50,10 @@ async::Task<Action> send_page(Request& request, const engine::ErrorPage& page, i
             request.method = http::Method::Get;
             request.method_text = "GET";
         }
+        // "=" leaves the status to the page, unless Lua has set one (ngx.status, ngx.exit).
+        const int chosen = shown == 0 ? request.response.status : 0;
         request.clear_response();
+        request.response.status = chosen;
         request.response.forced_status = shown;
         if (target.front() == '@') {
             request.named_location = target;

@@ -245,3 +245,14 @@ def test_exact_location_of_a_proxy_redirects_to_its_slash(moongate, upstream):
 def test_load_resty_core_is_deprecated(moongate):
     gateway = moongate(http="lua_load_resty_core off;", server="location / { return 200; }")
     assert "lua_load_resty_core is deprecated" in gateway.logs()
+
+
+def test_status_of_an_error_page_without_its_own(moongate):
+    gateway = moongate(server="""
+        error_page 404 = /page; location = /page { content_by_lua_block { ngx.say("page") } }
+        location /lua { content_by_lua_block { ngx.exit(404) } }
+        location /plain { return 404; }
+        location /proxied { proxy_pass http://127.0.0.1:%PORT%/own; proxy_intercept_errors on; }
+        location /own { error_page 404 /none; return 404; }""")
+    assert [gateway.get(path).status for path in ("/lua", "/plain", "/proxied")] == [404, 200, 200]
+    assert gateway.get("/lua").text == "page\n"
