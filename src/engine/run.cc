@@ -257,6 +257,9 @@ async::Task<Action> run_phases(Request& request) {
                 break;
             }
             if (phase == Phase::Access && denied != 0) {
+                if (denied == 403) {
+                    request.log_error(LogLevel::Error, "access forbidden by rule");
+                }
                 co_return Action::finish(denied);
             }
         }

@@ -13,7 +13,7 @@ namespace {
 Context& check_redirect(lua_State* L) {
     Context& context = check_request(L);
     if (!may_answer(context.phase())) {
-        luaL_error(L, "API disabled in the current context");
+        luaL_error(L, "API disabled in the context of %s", directive_of(context.phase()));
     }
     if (const char* problem = why_not_wait(L)) {
         luaL_error(L, "%s", problem);
@@ -34,6 +34,7 @@ int exec(lua_State* L) {
     std::string_view args;
     const auto safe = http::parse_unsafe_uri(context.arena.copy(target), context.arena);
     if (!safe) {
+        context.request->log_error(LogLevel::Error, "unsafe URI \"{}\" was detected", target);
         return luaL_error(L, "unsafe uri");
     }
     context.exec_uri = safe->path;

@@ -52,7 +52,8 @@ int set_uri(lua_State* L) {
         }
         if (jump && context.phase() != Phase::Rewrite && context.phase() != Phase::ServerRewrite &&
             context.phase() != Phase::PostRewrite) {
-            return luaL_error(L, "API disabled in the current context");
+            return luaL_error(L, "API disabled in the context of %s",
+                              directive_of(context.phase()));
         }
     }
     if (!binary) {

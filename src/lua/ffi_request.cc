@@ -262,7 +262,8 @@ MOONGATE_FFI int ngx_http_lua_ffi_var_set(Context* context, const unsigned char*
     }
     const std::string_view name = view(name_data, name_size);
     const Variable* variable = request->variable_table().find(name);
-    if (variable == nullptr || !variable->defined) {
+    if (variable == nullptr || !variable->defined ||
+        (variable->from_family && variable->set == nullptr)) {
         fail(
             error, error_size,
             fmt::format("variable \"{}\" not found for writing; maybe it is a built-in variable "

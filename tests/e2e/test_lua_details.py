@@ -114,6 +114,37 @@ def test_body_ends_where_the_announced_length_does(moongate):
         assert client.read_all() == b""
 
 
+@pytest.mark.parametrize("call", ["ngx.exec('/x')", "ngx.redirect('/x')", "ngx.req.set_uri('/x', true)"])
+@pytest.mark.parametrize("phase", ["header_filter", "log"])
+def test_calls_that_end_the_phase_are_refused_elsewhere(moongate, call, phase):
+    gateway = moongate(server="""location / { return 200; %s_by_lua_block {
+        ngx.log(ngx.ERR, select(2, pcall(function() %s end))) } }""" % (phase, call))
+    gateway.get("/")
+    harness.eventually(lambda: "API disabled in the context of %s_by_lua*" % phase in gateway.error_log())
+
+
+def test_exec_of_a_named_location_drops_its_query_with_a_warning(moongate):
+    gateway = moongate(server="""location / { content_by_lua_block { ngx.exec("@n?a=1") } }
+        location @n { return 200 "named"; }
+        location /up { content_by_lua_block { ngx.exec("/a/../../b") } }""")
+    assert gateway.get("/").text == "named"
+    assert "query strings a=1 ignored when exec'ing named location @n" in gateway.error_log()
+    assert gateway.get("/up").status == 500
+    assert 'unsafe URI "/a/../../b" was detected' in gateway.error_log()
+
+
+def test_satisfy_any_says_when_nobody_granted(moongate):
+    gateway = moongate(server="""location / { satisfy any; deny all; access_by_lua_block { ngx.exit(403) }
+        content_by_lua_block { ngx.say("in") } }""")
+    assert gateway.get("/").status == 403 and "access forbidden by rule" in gateway.error_log()
+
+
+def test_variables_of_a_family_cannot_be_set(moongate):
+    gateway = moongate(server="""location / { content_by_lua_block {
+        ngx.say(select(2, pcall(function() ngx.var.arg_foo = "x" end)), ngx.var.arg_foo) } }""")
+    assert 'variable "arg_foo" not found for writing' in gateway.get("/?foo=1").text
+
+
 @pytest.mark.parametrize("path, status, body", [
     ("/403", 403, "403 Forbidden"), ("/201", 201, ""), ("/page", 404, "own page"), ("/0", 200, "made")])
 def test_exit_in_header_filter_replaces_the_response(moongate, path, status, body):
