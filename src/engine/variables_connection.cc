@@ -13,6 +13,8 @@
 #include "base/strings.h"
 #include "engine/core_variables.h"
 #include "engine/request.h"
+#include "engine/worker_pid.h"
+#include "engine/worker_state.h"
 
 namespace moongate::engine {
 namespace {
@@ -134,7 +136,7 @@ void get_hostname(Request&, std::uintptr_t, VariableValue& value) {
 }
 
 void get_pid(Request& request, std::uintptr_t, VariableValue& value) {
-    set_text(request, value, "{}", ::syscall(SYS_gettid));
+    set_text(request, value, "{}", worker_pid(request.worker.worker));
 }
 
 void get_msec(Request& request, std::uintptr_t, VariableValue& value) {
@@ -208,7 +210,8 @@ constexpr VariableRow kRows[] = {
     {"nginx_version", &get_nginx_version, nullptr, 0, kNone,
      "The nginx version whose behaviour is followed."},
     {"hostname", &get_hostname, nullptr, 0, kNone, "The machine's name."},
-    {"pid", &get_pid, nullptr, 0, kNone, "The worker's number, as ngx.worker.pid() has it."},
+    {"pid", &get_pid, nullptr, 0, kNone,
+     "The worker's process number, or its thread's where there are several workers."},
     {"msec", &get_msec, nullptr, 0, kNoCache, "The time in seconds with milliseconds."},
     {"time_iso8601", &get_time_iso8601, nullptr, 0, kNoCache, "The local time in ISO 8601."},
     {"time_local", &get_time_local, nullptr, 0, kNoCache, "The local time in the log's form."},

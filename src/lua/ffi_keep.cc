@@ -14,6 +14,9 @@ void keep_ffi_socket();
 void keep_ffi_later();
 void keep_ffi_balancer();
 void keep_ffi_pipe();
+void keep_ffi_ssl_connection();
+void keep_ffi_ssl_parse();
+void keep_ffi_ocsp();
 
 void keep_ffi() {
     keep_ffi_encoding();
@@ -27,6 +30,9 @@ void keep_ffi() {
     keep_ffi_later();
     keep_ffi_balancer();
     keep_ffi_pipe();
+    keep_ffi_ssl_connection();
+    keep_ffi_ssl_parse();
+    keep_ffi_ocsp();
 }
 
 }  // namespace moongate::lua

@@ -3,9 +3,10 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <sys/syscall.h>
-
+#include "engine/main_settings.h"
 #include "engine/request.h"
+#include "engine/snapshot.h"
+#include "engine/worker_pid.h"
 #include "engine/worker_state.h"
 #include "lua/api.h"
 #include "lua/context.h"
@@ -80,9 +81,9 @@ MOONGATE_FFI int ngx_http_lua_ffi_worker_count() {
     return this_worker() == nullptr ? 1 : this_worker()->worker.count();
 }
 
-// A worker is a thread: its number serves as pid.
 MOONGATE_FFI int ngx_http_lua_ffi_worker_pid() {
-    return static_cast<int>(::syscall(SYS_gettid));
+    return this_worker() == nullptr ? ::getpid()
+                                    : moongate::engine::worker_pid(this_worker()->worker);
 }
 
 MOONGATE_FFI int ngx_http_lua_ffi_worker_pids(int* pids, std::size_t* count) {
@@ -95,13 +96,27 @@ MOONGATE_FFI int ngx_http_lua_ffi_worker_exiting() {
     return this_worker() != nullptr && this_worker()->exiting ? 1 : 0;
 }
 
+namespace {
+bool has_master() {
+    const Vm* vm = Vm::current();
+    return vm == nullptr ||
+           vm->snapshot().main().get<moongate::engine::MainSettings>().master_process;
+}
+}  // namespace
+
 MOONGATE_FFI int ngx_http_lua_ffi_master_pid() {
-    return ::getppid();
+    return has_master() ? ::getppid() : ::getpid();
 }
 
 MOONGATE_FFI int ngx_http_lua_ffi_get_process_type() {
-    constexpr int kWorkerType = 3;
-    return kWorkerType;
+    constexpr int kSingle = 0;
+    constexpr int kMaster = 1;
+    constexpr int kWorker = 3;
+    if (!has_master()) {
+        return kSingle;
+    }
+    // init_by_lua, which each worker runs for itself, is the master's in nginx.
+    return Vm::current() != nullptr && !Vm::current()->initialised() ? kMaster : kWorker;
 }
 
 MOONGATE_FFI int ngx_http_lua_ffi_enable_privileged_agent(const char** error, unsigned) {

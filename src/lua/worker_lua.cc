@@ -1,14 +1,12 @@
 // WorkerLua: which VM serves what (worker_lua.h).
 #include "lua/worker_lua.h"
 
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <mutex>
 
 #include "engine/main_settings.h"
 #include "engine/request.h"
 #include "engine/snapshot.h"
+#include "engine/worker_pid.h"
 #include "engine/worker_state.h"
 #include "lua/api.h"
 #include "lua/context.h"
@@ -64,7 +62,7 @@ WorkerLua::WorkerLua(engine::WorkerState& worker)
       tasks_(worker.reactor()) {
     worker_of_thread = &worker;
     const std::lock_guard lock(pids_mutex);
-    pids.push_back(static_cast<int>(::syscall(SYS_gettid)));
+    pids.push_back(engine::worker_pid(worker_.worker));
 }
 
 WorkerLua::~WorkerLua() {
@@ -74,7 +72,7 @@ WorkerLua::~WorkerLua() {
     }
     worker_of_thread = nullptr;
     const std::lock_guard lock(pids_mutex);
-    std::erase(pids, static_cast<int>(::syscall(SYS_gettid)));
+    std::erase(pids, engine::worker_pid(worker_.worker));
 }
 
 Status WorkerLua::serve(std::shared_ptr<const engine::Snapshot> snapshot) {
