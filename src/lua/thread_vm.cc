@@ -6,6 +6,7 @@
 #include "engine/core_settings.h"
 #include "engine/snapshot.h"
 #include "lua/api.h"
+#include "lua/cjson.h"
 #include "lua/vm.h"
 
 namespace moongate::lua {
@@ -15,6 +16,7 @@ thread_local const Log* log_of_this_thread = nullptr;
 
 int install(lua_State* L) {
     const auto& snapshot = *static_cast<const engine::Snapshot*>(lua_touserdata(L, 1));
+    install_cjson(L);
     lua_createtable(L, 0, 128);
     install_constants(L);
     install_log(L);

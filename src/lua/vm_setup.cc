@@ -5,6 +5,7 @@
 #include "engine/snapshot.h"
 #include "engine/worker_state.h"
 #include "lua/api.h"
+#include "lua/cjson.h"
 #include "lua/context.h"
 #include "lua/vm.h"
 
@@ -115,6 +116,7 @@ bool set_up_libraries(Vm& vm, std::string& error) {
         set_package_path(L, "cpath", settings.package_cpath, prefix);
     }
     lua_pushcfunction(L, [](lua_State* in) {
+        install_cjson(in);
         install_ngx(in, *static_cast<Vm*>(lua_touserdata(in, 1)));
         install_coroutines(in);
         install_preloads(in);
