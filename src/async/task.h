@@ -131,7 +131,7 @@ private:
     std::optional<T> value_;
 };
 
-// Without a value to know, a Task<void> is always a coroutine.
+// An empty one has nothing to wait for either.
 template <>
 class [[nodiscard]] Task<void> {
 public:
@@ -141,6 +141,7 @@ public:
     Task() = default;
     explicit Task(Handle handle) : handle_(handle) {}
     Task(Task&& other) noexcept : handle_(std::exchange(other.handle_, {})) {}
+    static Task ready() { return {}; }
     Task& operator=(Task&& other) noexcept {
         if (this != &other) {
             reset();
@@ -158,6 +159,9 @@ public:
         }
     }
     std::coroutine_handle<> arm(std::coroutine_handle<> continuation) {
+        if (!handle_) {
+            return continuation;
+        }
         handle_.promise().continuation = continuation;
         return handle_;
     }
@@ -166,7 +170,7 @@ public:
     auto operator co_await() && noexcept {
         struct Awaiter {
             Handle handle;
-            bool await_ready() const noexcept { return false; }
+            bool await_ready() const noexcept { return !handle; }
             std::coroutine_handle<> await_suspend(std::coroutine_handle<> awaiting) const noexcept {
                 handle.promise().continuation = awaiting;
                 return handle;

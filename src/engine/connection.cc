@@ -122,7 +122,7 @@ public:
                 request.set_captures_need_escape(uri->quoted || uri->plus);
             }
         }
-        co_await run(request, failure);
+        co_await run_now(request, failure);
     }
 
 private:

@@ -52,6 +52,10 @@ public:
     // Before them.
     void add_first(Phase phase, Handler handler);
 
+    bool has(Phase phase) const {
+        const auto at = static_cast<std::size_t>(phase);
+        return lists_ != nullptr && lists_->starts[at] != lists_->starts[at + 1];
+    }
     std::span<const Handler> of(Phase phase) const {
         if (lists_ == nullptr) {
             return {};

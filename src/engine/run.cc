@@ -8,13 +8,11 @@
 
 #include "engine/core_settings.h"
 #include "engine/location.h"
-#include "engine/paths.h"
+#include "engine/phase_walk.h"
 #include "engine/request.h"
-#include "engine/server.h"
 #include "engine/special_response.h"
 #include "engine/subrequest.h"
 #include "engine/worker_state.h"
-#include "http/uri.h"
 
 namespace moongate::engine {
 namespace {
@@ -60,232 +58,6 @@ private:
     bool gone_ = false;
 };
 
-// What find_config decides beside the location.
-Action enter_location(Request& request) {
-    const Location& location = *request.location;
-    if (location.internal && !request.internal) {
-        return Action::finish(404);
-    }
-    const auto& core = request.get<CoreLocationSettings>();
-    if (request.main != &request) {
-        return Action::next();
-    }
-    const http::RequestFraming& framing = request.exchange.framing();
-    if (core.client_max_body_size != 0 && framing.body == http::BodyKind::Length &&
-        framing.content_length > core.client_max_body_size) {
-        request.log_error(LogLevel::Error, "client intended to send too large body: {} bytes",
-                          framing.content_length);
-        request.exchange.disable_keep_alive();
-        return Action::finish(413);
-    }
-    request.exchange.limit_body(core.client_max_body_size);
-    return Action::next();
-}
-
-// Where the location limits this method, the request goes on in what limit_except holds.
-void apply_limit_except(Request& request) {
-    const Location* limited = request.location->limit_except_location;
-    if (limited != nullptr &&
-        (http::method_bit(request.method) & request.location->limit_except) != 0) {
-        request.location = limited;
-    }
-}
-
-Action find_location(Request& request) {
-    bool redirect_to_slash = false;
-    bool failed = false;
-    request.location = request.server->outer.get();
-    const std::string_view chosen = std::exchange(request.location_key, {});
-    const Location* found = request.server->locations.find(chosen.empty() ? request.uri : chosen,
-                                                           request, redirect_to_slash, &failed);
-    if (failed) {
-        return Action::finish(500);
-    }
-    if (!chosen.empty() && found != nullptr) {
-        redirect_to_slash = false;
-        request.valid_location = request.valid_location && request.uri.starts_with(found->name);
-    }
-    if (found != nullptr) {
-        request.location = found;
-        if (redirect_to_slash) {
-            const std::string_view name =
-                http::escape_uri(found->name, http::EscapeType::Uri, request.arena());
-            request.response.location =
-                request.args.empty() ? name : request.arena().concat(name, "?", request.args);
-            return Action::finish(301);
-        }
-    }
-    apply_limit_except(request);
-    return enter_location(request);
-}
-
-Action find_named(Request& request) {
-    const auto found = request.server->named.find(request.named_location);
-    if (found == request.server->named.end()) {
-        request.log_error(LogLevel::Error, "could not find named location \"{}\"",
-                          request.named_location);
-        return Action::finish(500);
-    }
-    request.location = found->second;
-    request.named_location = {};
-    apply_limit_except(request);
-    return enter_location(request);
-}
-
-Action too_many_redirects(Request& request, std::string_view while_doing) {
-    request.log_error(LogLevel::Error, "rewrite or internal redirection cycle while {} \"{}\"",
-                      while_doing, request.uri);
-    return Action::finish(500);
-}
-
-// nginx's `satisfy`: all handlers must grant, or any one may. `denied` remembers the refusal that
-// stands.
-bool settles_access(const Request& request, Action action, int& denied, bool& granted) {
-    if (!request.get<CoreLocationSettings>().satisfy_any) {
-        return false;
-    }
-    if (action.kind == Action::Kind::Done) {
-        denied = 0;
-        granted = true;
-        return true;
-    }
-    if (action.kind == Action::Kind::Finish && (action.status == 401 || action.status == 403)) {
-        denied = action.status;
-        return true;
-    }
-    return false;
-}
-
-// The server's handlers of one phase. Kind::Next: go on.
-async::Task<Action> run_server_phase(Request& request, Phase phase) {
-    for (const Handler& handler : request.server->outer->handlers.of(phase)) {
-        const Action action =
-            handler.run != nullptr ? handler.run(request) : co_await handler.wait(request);
-        if (action.kind == Action::Kind::Done) {
-            break;
-        }
-        if (action.kind != Action::Kind::Next) {
-            co_return action;
-        }
-    }
-    co_return Action::next();
-}
-
-constexpr Phase kServerPhases[] = {Phase::PostRead, Phase::ServerRewrite};
-constexpr Phase kLocationPhases[] = {Phase::Rewrite, Phase::PostRewrite, Phase::Preaccess,
-                                     Phase::Access,  Phase::PostAccess,  Phase::Precontent};
-
-// From the server's phases, or from the rewrite phase of a named location, to the end of the
-// content phase.
-async::Task<Action> run_phases(Request& request) {
-    if (request.named_location.empty()) {
-        request.location = request.server->outer.get();
-        for (Phase phase : kServerPhases) {
-            if (phase == Phase::PostRead && request.internal) {
-                continue;  // nginx: internal redirects begin at server_rewrite
-            }
-            for (const Handler& handler : request.location->handlers.of(phase)) {
-                const Action action =
-                    handler.run != nullptr ? handler.run(request) : co_await handler.wait(request);
-                if (action.kind == Action::Kind::Done) {
-                    break;
-                }
-                if (action.kind != Action::Kind::Next) {
-                    co_return action;
-                }
-            }
-        }
-        request.uri_changed = false;
-    }
-    for (;;) {
-        if (!request.server->outer->handlers.of(Phase::FindConfig).empty() &&
-            request.named_location.empty()) [[unlikely]] {
-            request.location = request.server->outer.get();
-            const Action action = co_await run_server_phase(request, Phase::FindConfig);
-            if (action.kind != Action::Kind::Next) {
-                co_return action;
-            }
-        }
-        const Action found =
-            request.named_location.empty() ? find_location(request) : find_named(request);
-        if (found.kind != Action::Kind::Next) {
-            co_return found;
-        }
-        int denied = 0;
-        bool granted = false;
-        bool again = false;
-        for (Phase phase : kLocationPhases) {
-            if ((phase == Phase::Access || phase == Phase::PostAccess) &&
-                request.main != &request) {
-                continue;  // nginx: access was granted to the main request
-            }
-            const Location* in = request.location;
-            auto handlers = in->handlers.of(phase);
-            for (std::size_t i = 0; i < handlers.size(); ++i) {
-                const Handler& handler = handlers[i];
-                const Action action =
-                    handler.run != nullptr ? handler.run(request) : co_await handler.wait(request);
-                if (phase == Phase::Access && settles_access(request, action, denied, granted)) {
-                    if (granted) {
-                        break;
-                    }
-                    continue;
-                }
-                if (action.kind == Action::Kind::Done) {
-                    if (phase == Phase::Access) {
-                        continue;
-                    }
-                    break;
-                }
-                if (action.kind != Action::Kind::Next) {
-                    co_return action;
-                }
-                if (request.location != in) {
-                    // An `if` was entered: its own handlers of this phase follow (it has no
-                    // script).
-                    in = request.location;
-                    handlers = in->handlers.of(phase);
-                    i = static_cast<std::size_t>(-1);
-                }
-            }
-            if (phase == Phase::PostRewrite && request.uri_changed) {
-                request.uri_changed = false;
-                if (--request.uri_changes_left == 0) {
-                    co_return too_many_redirects(request, "processing");
-                }
-                again = true;
-                break;
-            }
-            if (phase == Phase::Access && denied != 0) {
-                if (denied == 403) {
-                    request.log_error(LogLevel::Error, "access forbidden by rule");
-                }
-                co_return Action::finish(denied);
-            }
-        }
-        if (!again) {
-            break;
-        }
-    }
-    if (const Handler& content = request.location->content; content) {
-        co_return content.run != nullptr ? content.run(request) : co_await content.wait(request);
-    }
-    for (const Handler& handler : request.location->handlers.of(Phase::Content)) {
-        const Action action =
-            handler.run != nullptr ? handler.run(request) : co_await handler.wait(request);
-        if (action.kind != Action::Kind::Next) {
-            co_return action;
-        }
-    }
-    if (request.uri.ends_with('/')) {
-        const auto path = map_uri_to_path(request);
-        request.log_error(LogLevel::Error, "directory index of \"{}\" is forbidden",
-                          path ? path->text() : request.uri);
-        co_return Action::finish(403);
-    }
-    co_return Action::finish(404);
-}
-
 // Sees to what the handlers left open: a redirect, a status, or a response without an end.
 async::Task<void> run_to_end(Request& request, Action action) {
     for (;;) {
@@ -298,7 +70,11 @@ async::Task<void> run_to_end(Request& request, Action action) {
             }
             request.internal = true;
             request.clear_contexts();
-            action = co_await UntilClientCloses(request, run_phases(request));
+            PhaseWalk walk(request);
+            for (auto waiting = walk.next(); waiting; waiting = walk.next()) {
+                walk.took(co_await UntilClientCloses(request, std::move(waiting)));
+            }
+            action = walk.action();
         } else if (action.kind == Action::Kind::Finish &&
                    !(action.status == 0 || action.status == 200)) {
             action = co_await finish_with_status(request, action.status);
@@ -320,19 +96,31 @@ async::Task<void> run_to_end(Request& request, Action action) {
 
 }  // namespace
 
-async::Task<void> run(Request& request, http::HeadFailure failure) {
-    const bool is_main = request.main == &request;
-    if (is_main) {
+namespace {
+
+void count(Request& request) {
+    if (request.main == &request) {
         ++request.worker.counters.requests;
     }
-    Action action;
-    if (failure.status != 0) {
-        request.write_log(LogLevel::Info, failure.log_text);
-        action = Action::finish(failure.status);
-    } else {
-        action = co_await UntilClientCloses(request, run_phases(request));
+}
+
+bool left_open(const Request& request, Action action) {
+    return action.kind == Action::Kind::Redirect || !request.response.ended;
+}
+
+std::span<const Handler> log_handlers(Request& request) {
+    if (request.main != &request && !request.get<CoreLocationSettings>().log_subrequest) {
+        return {};
     }
-    if (action.kind == Action::Kind::Redirect || !request.response.ended) {
+    return request.location->handlers.of(Phase::Log);
+}
+
+// From where `walk` stands, with `waiting` the handler that it waits for.
+async::Task<void> run_on(Request& request, PhaseWalk walk, async::Task<Action> waiting) {
+    for (; waiting; waiting = walk.next()) {
+        walk.took(co_await UntilClientCloses(request, std::move(waiting)));
+    }
+    if (Action action = walk.action(); left_open(request, action)) {
         if (request.filter_status != 0 && !request.response.head_sent) [[unlikely]] {
             action = Action::finish(std::exchange(request.filter_status, 0));
         }
@@ -341,16 +129,54 @@ async::Task<void> run(Request& request, http::HeadFailure failure) {
     if (request.streaming != nullptr) [[unlikely]] {
         co_await request.streaming->tasks().drained();
     }
-    if (!is_main && !request.get<CoreLocationSettings>().log_subrequest) {
-        co_return;
-    }
-    for (const Handler& handler : request.location->handlers.of(Phase::Log)) {
+    for (const Handler& handler : log_handlers(request)) {
         if (handler.run != nullptr) {
             handler.run(request);
         } else {
             co_await handler.wait(request);
         }
     }
+}
+
+async::Task<void> run_failed(Request& request, http::HeadFailure failure) {
+    request.write_log(LogLevel::Info, failure.log_text);
+    if (Action action = Action::finish(failure.status); left_open(request, action)) {
+        co_await run_to_end(request, action);
+    }
+    for (const Handler& handler : log_handlers(request)) {
+        if (handler.run != nullptr) {
+            handler.run(request);
+        } else {
+            co_await handler.wait(request);
+        }
+    }
+}
+
+}  // namespace
+
+async::Task<void> run_now(Request& request, http::HeadFailure failure) {
+    count(request);
+    if (failure.status != 0) [[unlikely]] {
+        return run_failed(request, failure);
+    }
+    PhaseWalk walk(request);
+    async::Task<Action> waiting = walk.next();
+    if (waiting || left_open(request, walk.action()) || request.streaming != nullptr) {
+        return run_on(request, walk, std::move(waiting));
+    }
+    for (const Handler& handler : log_handlers(request)) {
+        if (handler.run == nullptr) {
+            return run_on(request, walk, {});
+        }
+    }
+    for (const Handler& handler : log_handlers(request)) {
+        handler.run(request);
+    }
+    return async::Task<void>::ready();
+}
+
+async::Task<void> run(Request& request, http::HeadFailure failure) {
+    co_await run_now(request, failure);
 }
 
 }  // namespace moongate::engine

@@ -46,10 +46,32 @@ async::Task<std::shared_ptr<const Upstream>> evaluate_target(Request& request,
     co_return co_await dynamic_upstream(request, *url, vars.host_header);
 }
 
-async::Task<Action> proxy_handler(Request& request) {
+ProxyVars vars_of(const PassTarget& target) {
+    return {target.scheme, target.host_header, target.port, target.uri, target.location};
+}
+
+ProxyProtocol* make_protocol(Request& request, const ProxySettings& settings,
+                             const ProxyVars& vars) {
+    auto* protocol = request.arena().make<ProxyProtocol>(request, settings, vars);
+    request.context<ProxyProtocol>(proxy_context_slot) = protocol;
+    return protocol;
+}
+
+UpstreamFlow* make_flow(Request& request, const ProxySettings& settings, ProxyProtocol* protocol,
+                        std::shared_ptr<const Upstream> upstream) {
+    auto* flow =
+        request.arena().make<UpstreamFlow>(request, settings.flow, *protocol, std::move(upstream));
+    protocol->flow = flow;
+    flow->describe(protocol->vars().scheme, protocol->uri());
+    flow->set_location(&settings);
+    return flow;
+}
+
+// With a target to find out, or a body.
+async::Task<Action> proxy_with_waiting(Request& request) {
     const auto& settings = request.get<ProxySettings>();
     const PassTarget& target = *settings.pass;
-    ProxyVars vars{target.scheme, target.host_header, target.port, target.uri, target.location};
+    ProxyVars vars = vars_of(target);
     std::shared_ptr<const Upstream> upstream = target.upstream;
     if (target.dynamic) {
         vars = {};
@@ -59,8 +81,7 @@ async::Task<Action> proxy_handler(Request& request) {
             co_return Action::finish(vars.host_header.empty() ? 500 : 502);
         }
     }
-    auto* protocol = request.arena().make<ProxyProtocol>(request, settings, vars);
-    request.context<ProxyProtocol>(proxy_context_slot) = protocol;
+    ProxyProtocol* protocol = make_protocol(request, settings, vars);
 
     // --- the body
     const http::RequestFraming& framing = request.exchange.framing();
@@ -97,17 +118,29 @@ async::Task<Action> proxy_handler(Request& request) {
     if (!protocol->build(body_size)) {
         co_return Action::finish(500);
     }
-    auto* flow =
-        request.arena().make<UpstreamFlow>(request, settings.flow, *protocol, std::move(upstream));
-    protocol->flow = flow;
-    flow->describe(vars.scheme, protocol->uri());
-    flow->set_location(&settings);
+    UpstreamFlow* flow = make_flow(request, settings, protocol, std::move(upstream));
     if (streamed) {
         flow->stream_body(body_size == ProxyProtocol::kChunked);
     } else if (body_size > 0) {
         flow->send_body(body);
     }
     co_return co_await flow->run();
+}
+
+async::Task<Action> proxy_handler(Request& request) {
+    const auto& settings = request.get<ProxySettings>();
+    const PassTarget& target = *settings.pass;
+    const http::RequestFraming& framing = request.exchange.framing();
+    const bool bodiless = request.body == nullptr && framing.body == http::BodyKind::None &&
+                          !framing.has_content_length && !settings.set_body;
+    if (target.dynamic || !bodiless) {
+        return proxy_with_waiting(request);
+    }
+    ProxyProtocol* protocol = make_protocol(request, settings, vars_of(target));
+    if (!protocol->build(ProxyProtocol::kNoBody)) {
+        return async::Task<Action>::ready(Action::finish(500));
+    }
+    return make_flow(request, settings, protocol, target.upstream)->run();
 }
 
 void install(engine::Location& location) {
