@@ -8,12 +8,15 @@
 #include <cstring>
 
 #include "base/clock.h"
+#include "base/log_hooks.h"
 
 namespace moongate {
 namespace {
 
 constexpr std::string_view kNames[] = {"stderr", "emerg",  "alert", "crit", "error",
                                        "warn",   "notice", "info",  "debug"};
+
+thread_local LogTap* log_tap = nullptr;
 
 void write_all(int fd, std::string_view text) {
     while (!text.empty()) {
@@ -109,12 +112,19 @@ void Log::write(LogLevel level, std::uint64_t connection, std::string_view messa
         fmt::format_to(std::back_inserter(line), "*{} ", connection);
     }
     append_escaped(line, message);
+    if (log_tap != nullptr) {
+        log_tap->on_line(level, line);
+    }
     line.push_back('\n');
     for (const Output& output : outputs_) {
         if (level <= output.level) {
             output.sink->write(level, line);
         }
     }
+}
+
+void set_log_tap(LogTap* tap) {
+    log_tap = tap;
 }
 
 std::string errno_text(int errno_value) {

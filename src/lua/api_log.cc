@@ -7,13 +7,12 @@
 #include "lua/api.h"
 #include "lua/context.h"
 #include "lua/ffi.h"
-#include "lua/log_ring.h"
 #include "lua/thread_vm.h"
 
 namespace moongate::lua {
 namespace {
 
-constexpr std::size_t kMaxLine = 2048;
+constexpr std::size_t kMaxLine = 4096;  // as with the nginx that OpenResty builds
 
 // `first`: the value that messages call argument 1.
 void append_value(lua_State* L, int index, int first, std::string& to) {
@@ -60,11 +59,9 @@ const Log& log_without_context() {
 
 int write_log(lua_State* L, int level, int first) {
     Context* context = Context::of(L);
-    Vm* vm = context != nullptr ? &context->vm : Vm::current();
     const auto wanted = static_cast<LogLevel>(level);
     const Log& log = context != nullptr ? context->log() : log_without_context();
-    const bool captured = vm != nullptr && capture_wants(vm->worker(), wanted);
-    if (!log.enabled(wanted) && !captured) {
+    if (!log.enabled(wanted)) {
         return 0;
     }
     std::string line = "[lua] ";
@@ -92,12 +89,6 @@ int write_log(lua_State* L, int level, int first) {
     }
     if (line.size() > kMaxLine) {
         line.resize(kMaxLine);
-    }
-    if (captured) {
-        capture(vm->worker(), wanted, line);
-    }
-    if (!log.enabled(wanted)) {
-        return 0;
     }
     if (context != nullptr) {
         context->log_line(wanted, line);
@@ -149,10 +140,6 @@ MOONGATE_FFI int ngx_http_lua_ffi_raw_log(Context* context, int level, const uns
     }
     const std::string_view line(reinterpret_cast<const char*>(text), size);
     const auto wanted = static_cast<LogLevel>(level);
-    Vm* vm = context != nullptr ? &context->vm : Vm::current();
-    if (vm != nullptr && capture_wants(vm->worker(), wanted)) {
-        capture(vm->worker(), wanted, line);
-    }
     if (context != nullptr) {
         context->log_line(wanted, line);
     } else if (const auto& log = log_without_context(); log.enabled(wanted)) {

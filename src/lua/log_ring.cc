@@ -3,6 +3,7 @@
 #include <deque>
 
 #include "base/clock.h"
+#include "base/log_hooks.h"
 #include "lua/api.h"
 #include "lua/ffi.h"
 #include "lua/vm.h"
@@ -11,40 +12,66 @@ namespace moongate::lua {
 namespace {
 
 struct Line {
-    LogLevel level;
-    double time;
+    LogLevel level = LogLevel::Stderr;
+    double time = 0;
     std::string text;
 };
 
-struct Ring {
-    std::deque<Line> lines;
-    std::size_t bytes = 0;
-    LogLevel filter = LogLevel::Debug;
-    std::string last;  // what get_msg returned: valid until the next call
-};
-
-thread_local Ring ring;
+// Of what a line takes beside its text; as much as in ngx_lua's ring, so that a size holds as many.
+constexpr std::size_t kOverhead = 16;
 
 std::size_t limit() {
     const Vm* vm = Vm::current();
     return vm == nullptr ? 0 : vm->settings().capture_error_log;
 }
 
+class Ring final : public LogTap {
+public:
+    ~Ring() override { set_log_tap(nullptr); }
+
+    void on_line(LogLevel level, std::string_view line) override {
+        const std::size_t most = limit();
+        if (level > filter || line.size() + kOverhead > most) {
+            return;  // most is 0 after a reload that took the directive away
+        }
+        while (bytes_ + line.size() + kOverhead > most) {
+            drop_first();
+        }
+        lines_.push_back(
+            {level, static_cast<double>(Clock::current().unix_ms()) / 1000.0, std::string(line)});
+        bytes_ += line.size() + kOverhead;
+    }
+
+    // Null: there is none. Valid until the next call.
+    const Line* take() {
+        if (lines_.empty()) {
+            return nullptr;
+        }
+        taken_ = std::move(lines_.front());
+        bytes_ -= taken_.text.size() + kOverhead;
+        lines_.pop_front();
+        return &taken_;
+    }
+
+    LogLevel filter = LogLevel::Debug;
+
+private:
+    void drop_first() {
+        bytes_ -= lines_.front().text.size() + kOverhead;
+        lines_.pop_front();
+    }
+
+    std::deque<Line> lines_;
+    std::size_t bytes_ = 0;
+    Line taken_;
+};
+
+thread_local Ring ring;
+
 }  // namespace
 
-bool capture_wants(const engine::WorkerState&, LogLevel level) {
-    return limit() != 0 && level <= ring.filter;
-}
-
-void capture(engine::WorkerState&, LogLevel level, std::string_view line) {
-    constexpr std::size_t kOverhead = 24;
-    ring.lines.push_back(
-        {level, static_cast<double>(Clock::current().unix_ms()) / 1000.0, std::string(line)});
-    ring.bytes += line.size() + kOverhead;
-    while (ring.bytes > limit() && !ring.lines.empty()) {
-        ring.bytes -= ring.lines.front().text.size() + kOverhead;
-        ring.lines.pop_front();
-    }
+void start_capture() {
+    set_log_tap(&ring);
 }
 
 }  // namespace moongate::lua
@@ -81,14 +108,12 @@ MOONGATE_FFI int ngx_http_lua_ffi_errlog_get_msg(char** text, int* level, unsign
     if (limit() == 0) {
         return not_enabled(error, error_size);
     }
-    if (ring.lines.empty()) {
+    const auto* line = ring.take();
+    if (line == nullptr) {
         return kFfiDone;
     }
-    ring.last = std::move(ring.lines.front().text);
-    *level = static_cast<int>(ring.lines.front().level);
-    *time = ring.lines.front().time;
-    ring.bytes -= std::min(ring.bytes, ring.last.size() + 24);
-    ring.lines.pop_front();
-    *text = ring.last.data();
-    return static_cast<int>(ring.last.size());
+    *level = static_cast<int>(line->level);
+    *time = line->time;
+    *text = const_cast<char*>(line->text.data());
+    return static_cast<int>(line->text.size());
 }

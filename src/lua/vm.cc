@@ -11,6 +11,7 @@
 #include "engine/worker_state.h"
 #include "lua/api.h"
 #include "lua/context.h"
+#include "lua/log_ring.h"
 #include "lua/machine_code.h"
 #include "lua/thread_pools.h"
 #include "lua/timers.h"
@@ -70,6 +71,9 @@ Vm* Vm::create(engine::WorkerState& worker, std::shared_ptr<const engine::Snapsh
     Vm* vm = new Vm(worker, std::move(snapshot));
     Vm* const before = std::exchange(current_vm, vm);
     vm->timers_ = std::make_unique<TimerSet>(*vm);
+    if (vm->settings().capture_error_log != 0) {
+        start_capture();
+    }
     if (!vm->build(limit_ms, error)) {
         current_vm = before;
         vm->release();

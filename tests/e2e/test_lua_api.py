@@ -274,13 +274,60 @@ def test_body_filter_ends_and_replaces(moongate):
     assert gateway.get("/cut").body == b"a\n"
 
 
+CAPTURED = """local log = require "ngx.errlog" local all = assert(log.get_logs(tonumber(ngx.var.arg_most) or 100))
+    for i = 1, #all, 3 do ngx.say(all[i], " ", ngx.now() - all[i + 1] < 60, " ", all[i + 2]) end"""
+
+
 @pytest.mark.moongate_only  # the reference was built without the patch that it needs
 def test_errlog(moongate):
     gateway = moongate(http="lua_capture_error_log 32k;", server="""location / { content_by_lua_block {
-        local log = require "ngx.errlog" ngx.log(ngx.ERR, "captured") log.raw_log(ngx.WARN, "raw line")
-        local all = log.get_logs(10) ngx.say(#all >= 3, " ", log.get_sys_filter_level()) } }""")
-    assert gateway.get("/").body == b"true 7\n"
+        local log = require "ngx.errlog" log.get_logs() ngx.log(ngx.ERR, "captured") log.raw_log(ngx.WARN, "raw line")
+        """ + CAPTURED + """ ngx.say(log.get_sys_filter_level(), " ", #log.get_logs()) } }""")
+    lines = gateway.get("/").text.splitlines()
+    whole = r" true \d{4}/\d\d/\d\d [\d:]{8} \[%s\] \d+#\d+: \*\d+ %s, client: 127\.0\.0\.1, .*request: \"GET / HTTP.*"
+    assert re.fullmatch("4" + whole % ("error", r"\[lua\] content_by_lua\(.*\):\d+: captured"), lines[0])
+    assert re.fullmatch("5" + whole % ("warn", "raw line"), lines[1])
+    assert lines[2:] == ["7 0"]
     assert "raw line" in gateway.error_log()
+
+
+@pytest.mark.moongate_only
+def test_errlog_captures_the_lines_of_the_engine(moongate):
+    gateway = moongate(http="lua_capture_error_log 32k; init_by_lua_block { ngx.log(ngx.WARN, 'from init') }",
+                       server="location / { root nowhere; } location = /logs { content_by_lua_block { "
+                       + CAPTURED + """ } } location /down { proxy_pass http://127.0.0.1:1; }
+        location /filter { content_by_lua_block { assert(require("ngx.errlog").set_filter_level(ngx.CRIT)) } }
+        location /levels { error_log logs/crit.log crit;
+            content_by_lua_block { ngx.log(ngx.ERR, "too low") ngx.log(ngx.CRIT, "high") } }""")
+    gateway.allow("No such file|Connection refused|high")
+    assert "[lua] init_by_lua(nginx.conf" in (first := gateway.get("/logs").text) and "from init" in first
+    assert gateway.get("/absent").status == 404
+    assert gateway.get("/down").status == 502
+    gateway.get("/levels")
+    text = gateway.get("/logs").text
+    assert re.search(r"^4 true .*open\(\) .*absent\" failed \(2: No such file or directory\), client: ", text, re.MULTILINE)
+    assert re.search(r"^4 true .*connect\(\) failed .*Connection refused\)", text, re.MULTILINE)
+    assert "high" in text and "too low" not in text  # what no log takes is not captured either
+    gateway.get("/filter")
+    gateway.get("/absent")
+    gateway.get("/levels")
+    text = gateway.get("/logs").text
+    assert len(text.splitlines()) == 1 and "high" in text and text.startswith("3 ")
+
+
+@pytest.mark.moongate_only
+def test_errlog_keeps_the_newest_lines_that_fit(moongate):
+    gateway = moongate(http="lua_capture_error_log 4k;", server="""location = /logs { content_by_lua_block { """ + CAPTURED
+                       + """ } } location / { content_by_lua_block { require("ngx.errlog").get_logs()
+        for n = 1, 100 do ngx.log(ngx.WARN, "line ", n, ".") end } }
+        location /long { content_by_lua_block { ngx.log(ngx.WARN, ("x"):rep(5000)) } }""")
+    gateway.get("/")
+    gateway.get("/long")  # larger than the ring: not kept, and nothing goes for it
+    numbers = [int(n) for n in re.findall(r"line (\d+)\.", gateway.get("/logs?most=3").text)]
+    assert len(numbers) == 3
+    numbers += [int(n) for n in re.findall(r"line (\d+)\.", gateway.get("/logs").text)]
+    assert numbers == list(range(numbers[0], 101)) and 15 < len(numbers) < 30
+    assert gateway.get("/logs").text == ""
 
 
 def test_new_globals_are_warned_about(moongate):
