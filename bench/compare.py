@@ -4,7 +4,8 @@
     compare.py [table] [--rows return,lua,…] [--peers floor,nginx,…] [--seconds 4] [--rounds 3] [--quick]
     compare.py servers [--count 10000]     start and memory with that many server blocks
     compare.py idle [--count 10000]        memory of an idle keep-alive connection
-    compare.py all                         all three
+    compare.py waits [--seconds 4]         1,000 requests a second, each with a wait for Redis in one phase
+    compare.py all                         all of them
 
 Each server has one worker on core 0; wrk (64 connections) and the upstream share core 1. The peers take turns,
 round after round, so that a slow minute of the machine falls on all of them alike; the figure of a peer is
@@ -63,7 +64,11 @@ def run_row(row, wanted, seconds, rounds, skipped):
     """{peer: medians} of one row. A peer that cannot do the row is left out and named in `skipped`."""
     with contextlib.ExitStack() as stack:
         upstream_port = None
-        if row.proxied:
+        if row.redis:
+            redis = peers.Redis()
+            stack.callback(redis.stop)
+            upstream_port = redis.port
+        elif row.proxied:
             upstream_port = peers.free_port()
             upstream = peers.nginx(rows.UPSTREAM, upstream_port, name="upstream", core=peers.LOAD_CORE)
             stack.callback(upstream.stop)
@@ -215,9 +220,44 @@ def idle_row(options, report, skipped):
               flush=True)
 
 
+def waits_row(options, report, skipped):
+    """The same question to Redis in several phases, at a fixed rate: latency and errors."""
+    print("\n1,000 requests a second, each asking Redis in one phase")
+    redis = peers.Redis()
+    server = peers.moongate(rows.waiting(redis.port), peers.free_port())
+    log = peers.WORK / "waits.log"
+    try:
+        for number in range(options.rounds):
+            for phase in ("access", "content", "header_filter", "log"):
+                log.unlink(missing_ok=True)
+                text = subprocess.run(
+                    ["taskset", "-c", str(peers.LOAD_CORE), "h2load", "--h1", "-c50", "--rps=20", f"-D{options.seconds}",
+                     f"--log-file={log}", "-H", f"X-Phase: {phase}", f"http://127.0.0.1:{server.port}/"],
+                    capture_output=True, text=True, check=True).stdout
+                failed = [int(n) for n in re.search(r"(\d+) failed, (\d+) errored, (\d+) timeout", text).groups()]
+                lines = [line.split("\t") for line in log.read_text().splitlines()]
+                latencies = sorted(int(line[2]) for line in lines)
+                bad = sum(line[1] != "200" for line in lines) + sum(failed)
+                said = len(re.findall(r"\[(?:error|alert|crit)\].*", server.log.read_text(errors="replace")))
+                result = {"requests_per_s": len(lines) / options.seconds, "errors": bad, "error_log_lines": said,
+                          "p50_ms": latencies[len(latencies) // 2] / 1e3,
+                          "p99_ms": latencies[len(latencies) * 99 // 100] / 1e3}
+                report.setdefault("waits", {}).setdefault(phase, []).append(result)
+                print(f"  round {number + 1}: {phase:<14} {result['requests_per_s']:>7,.0f} requests/s, p50 "
+                      f"{result['p50_ms']:.2f} ms, p99 {result['p99_ms']:.2f} ms, {bad} errors, {said} log lines",
+                      flush=True)
+    finally:
+        server.stop()
+        redis.stop()
+    found = {phase: statistics.median(r["p99_ms"] for r in results) for phase, results in report["waits"].items()}
+    for phase in ("header_filter", "log"):
+        ratio = found[phase] / found["access"]
+        print(f"  p99 of {phase}: {ratio:.2f} × that of access ({'meets' if ratio <= 2 else 'MISSES'} ≤ 2)")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", default="table", choices=["table", "servers", "idle", "all"])
+    parser.add_argument("what", nargs="?", default="table", choices=["table", "servers", "idle", "waits", "all"])
     parser.add_argument("--rows", type=lambda text: text.split(","), help=", ".join(r.name for r in rows.ROWS))
     parser.add_argument("--peers", type=lambda text: text.split(","), default=list(peers.NAMES))
     parser.add_argument("--seconds", type=int, default=4)
@@ -244,7 +284,7 @@ def main():
     skipped = []
     if os.getloadavg()[0] > 0.7:
         print(f"! other programs use this machine (load {os.getloadavg()[0]:.1f}): the figures will be noisy")
-    for what, run in (("table", table), ("servers", servers_row), ("idle", idle_row)):
+    for what, run in (("table", table), ("servers", servers_row), ("idle", idle_row), ("waits", waits_row)):
         if options.what in (what, "all"):
             run(options, report, skipped)
     report["skipped"] = skipped

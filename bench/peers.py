@@ -59,13 +59,16 @@ class Server:
             self.stop()
             raise
 
+    def _answers(self):
+        self.fetch("/")
+
     def _wait(self):
         """Seconds until the first complete response."""
         while time.perf_counter() - self.started < 60:
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self.name} ended with status {self.process.returncode}: {self.said()}")
             try:
-                self.fetch("/")
+                self._answers()
                 return time.perf_counter() - self.started
             except (ConnectionError, socket.timeout):
                 time.sleep(0.002)
@@ -138,6 +141,20 @@ class Server:
         except ProcessLookupError:
             pass
         self.process.wait()
+
+
+class Redis(Server):
+    """A Redis without persistence, on the core of the load."""
+
+    def __init__(self):
+        super().__init__("redis", ["/usr/bin/redis-server", "--port", port := free_port(), "--bind", "127.0.0.1",
+                                   "--save", "", "--appendonly", "no"], port, LOAD_CORE)
+
+    def _answers(self):
+        with socket.create_connection(("127.0.0.1", self.port), 5) as client:
+            client.sendall(b"PING\r\n")
+            if client.recv(64) != b"+PONG\r\n":
+                raise ConnectionError("Redis does not answer")
 
 
 def nginx_style(name, binary, config, port, core=SERVER_CORE, host=None, modules=()):

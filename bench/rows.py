@@ -63,6 +63,41 @@ PROXY_LUA = PROXY + """
             }"""
 
 
+# Ten round trips on a pooled connection, so that the request around them weighs little.
+COSOCKET = """content_by_lua_block {
+                local socket_tcp, line = ngx.socket.tcp, nil
+                for _ = 1, 10 do
+                    local socket = socket_tcp()
+                    assert(socket:connect("127.0.0.1", %UPSTREAM%))
+                    assert(socket:send("PING\\r\\n"))
+                    line = assert(socket:receive())
+                    assert(socket:setkeepalive(60000, 256))
+                end
+                ngx.say(line)
+            }"""
+
+# One question to Redis, in the phase that X-Phase names.
+WAITING = """
+            content_by_lua_block { ask("content") ngx.say("hello") }
+            access_by_lua_block { ask("access") }
+            header_filter_by_lua_block { ask("header_filter") }
+            log_by_lua_block { ask("log") }"""
+WAITING_INIT = """
+    init_by_lua_block {
+        function ask(phase)
+            if ngx.var.http_x_phase ~= phase then
+                return
+            end
+            local socket = ngx.socket.tcp()
+            assert(socket:connect("127.0.0.1", %UPSTREAM%))
+            assert(socket:send("PING\\r\\n"))
+            assert(socket:receive() == "+PONG")
+            assert(socket:setkeepalive(60000, 256))
+        end
+    }
+    access_log off;"""
+
+
 @dataclasses.dataclass
 class Row:
     name: str
@@ -71,16 +106,17 @@ class Row:
     body: str
     haproxy: str = ""            # empty: no such thing there
     proxied: bool = False
+    redis: bool = False          # the upstream is a Redis; there is no floor for that
     header: str = ""             # must stand in nginx's and Moongate's answer
     bar_floor: float = 0
     bar_nginx: float = 0
 
     def peers(self):
-        return ["floor", "nginx"] + (["haproxy"] if self.haproxy else []) + ["moongate"]
+        return ([] if self.redis else ["floor"]) + ["nginx"] + (["haproxy"] if self.haproxy else []) + ["moongate"]
 
     def start(self, peer, upstream_port):
         port = peers.free_port()
-        config = NGINX.replace("%UPSTREAM%", str(upstream_port or 1)).replace("%LOCATION%", self.location)
+        config = NGINX.replace("%LOCATION%", self.location).replace("%UPSTREAM%", str(upstream_port or 1))
         if peer == "nginx":
             return peers.nginx(config, port)
         if peer == "moongate":
@@ -107,6 +143,7 @@ ROWS = [
         haproxy="default_backend back\nbackend back\n    server s 127.0.0.1:%UPSTREAM%"),
     Row("proxy-lua", "proxy, access + header_filter Lua", PROXY_LUA, UPSTREAM_BODY, proxied=True,
         header="X-Served-By: gateway", bar_floor=1.40, bar_nginx=0.80),
+    Row("cosocket", "Lua: 10 cosocket round trips", COSOCKET, "+PONG", redis=True, bar_nginx=0.85),
 ]
 
 
@@ -126,3 +163,9 @@ def many_servers(count):
     head, _ = NGINX.replace("%UPSTREAM%", "1").split("    server {\n", 1)
     return (head + "    server_names_hash_max_size 65536;\n    server_names_hash_bucket_size 128;\n"
             + "".join(server % {"n": n} for n in range(count)) + "\n}\n")
+
+
+def waiting(upstream_port):
+    """A server whose Lua asks Redis in the phase that the client names."""
+    return (NGINX.replace("    access_log off;", WAITING_INIT, 1).replace("%LOCATION%", WAITING)
+            .replace("%UPSTREAM%", str(upstream_port)))
