@@ -289,8 +289,8 @@ private:
     bool exec_ = false;
     bool jump_ = false;
     bool clean_end_ = false;
-    bool from_file_ = false;   // the code, for messages
-    bool abort_seen_ = false;  // the callback of ngx.on_abort was started
+    const LuaCode* code_ = nullptr;  // of a directive, for messages
+    bool abort_seen_ = false;        // the callback of ngx.on_abort was started
     bool out_of_memory_ = false;
 
     friend struct Wakeup;

@@ -48,6 +48,27 @@ Applied apply_load_resty_core(Compiler& compiler, const Statement&, LuaMainSetti
     return {};
 }
 
+// The flag, and a warning where it is off.
+Applied apply_code_cache(Compiler& compiler, const Statement& statement, void* settings,
+                         const conf::Directive& row) {
+    const auto on = conf::read_flag(statement, row);
+    if (!on) {
+        return std::unexpected(on.error());
+    }
+    static_cast<LuaSettings*>(settings)->code_cache = *on != 0;
+    if (*on == 0) {
+        compiler.warn("lua_code_cache is off; this will hurt performance", LogLevel::Alert);
+    }
+    return {};
+}
+
+constexpr conf::Directive code_cache_row() {
+    conf::Directive row = conf::flag<&LuaSettings::code_cache>(
+        "lua_code_cache", kAll, "on", "off: every request gets a VM of its own, for development.");
+    row.apply = &apply_code_cache;
+    return row;
+}
+
 Applied apply_capture_error_log(Compiler&, const Statement& statement, LuaMainSettings& settings) {
     const auto bytes = conf::parse_size(statement.arg(1));
     if (!bytes || *bytes < 4096) {
@@ -236,8 +257,7 @@ constexpr Directive kRows[] = {
                                     "A dictionary in ngx.shared that all workers share.")
         .syntax("name size"),
 
-    conf::flag<&LuaSettings::code_cache>(
-        "lua_code_cache", kAll, "on", "off: every request gets a VM of its own, for development."),
+    code_cache_row(),
     conf::msec<&LuaSettings::max_run_time>(
         "lua_max_run_time", kAll, "5s",
         "How long Lua code may hold its worker without waiting; then it is ended with an error. "

@@ -3,9 +3,9 @@
 // worker a signal. The first sets a hook, which ends interpreted code with an ordinary Lua error.
 // Compiled loops, pattern matching and the like never look at hooks: later signals that find the
 // program counter inside LuaJIT or its machine code leave by siglongjmp to the innermost
-// lua_resume, and the caller abandons that Lua state (vm.h). A worker that is stuck elsewhere, in C
-// code of a library, is reported. In the normal way a run costs two stores, a resume one sigsetjmp
-// without a system call. See docs/decisions/0005-runaway-scripts.md.
+// lua_resume, and the caller abandons that Lua state (vm.h). A worker that stays stuck elsewhere,
+// in C code of a library, ends the process. In the normal way a run costs three stores, a resume
+// one sigsetjmp without a system call. See docs/decisions/0005-runaway-scripts.md.
 #pragma once
 
 #include <pthread.h>
@@ -13,11 +13,13 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
+
+#include "base/log.h"
 
 namespace moongate::lua {
 
 class Vm;
+enum class Phase : std::uint32_t;
 
 // One entry into Lua: where a jump lands.
 struct GuardFrame {
@@ -32,6 +34,7 @@ struct alignas(64) WorkerGuard {
     // Odd while Lua code holds the worker, another number for each time. Written by the worker.
     std::atomic<std::uint64_t> serial = 0;
     std::atomic<std::uint32_t> limit_ms = 0;  // of this run; 0: none
+    std::atomic<Phase> phase{};               // of this run
     GuardFrame* top = nullptr;
     // What the watchdog wants: to end the run of that serial; by a jump, not only by the hook.
     alignas(64) std::atomic<std::uint64_t> target = 0;
@@ -42,21 +45,27 @@ struct alignas(64) WorkerGuard {
 // The calling thread's.
 WorkerGuard& this_guard();
 
+// What is no phase of a request: finalizers that run when a VM ends or collects.
+inline constexpr Phase kFinalizers{0xffff'ffff};
+
 // The time during which Lua holds the worker; of nested ones the outermost counts, unless the inner
 // one has time of its own.
 class GuardedRun {
 public:
-    GuardedRun(WorkerGuard& guard, std::int64_t limit_ms)
+    GuardedRun(WorkerGuard& guard, std::int64_t limit_ms, Phase phase)
         : guard_(guard), outermost_((serial() & 1) == 0) {
         if (outermost_) {
+            guard_.phase.store(phase, std::memory_order_relaxed);
             guard_.limit_ms.store(static_cast<std::uint32_t>(limit_ms), std::memory_order_relaxed);
             guard_.serial.store(serial() + 1, std::memory_order_relaxed);
         }
     }
     struct OwnTime {};
-    GuardedRun(WorkerGuard& guard, std::int64_t limit_ms, OwnTime)
+    GuardedRun(WorkerGuard& guard, std::int64_t limit_ms, Phase phase, OwnTime)
         : guard_(guard), outermost_((serial() & 1) == 0), own_time_(true) {
         outer_limit_ms_ = guard_.limit_ms.load(std::memory_order_relaxed);
+        outer_phase_ = guard_.phase.load(std::memory_order_relaxed);
+        guard_.phase.store(phase, std::memory_order_relaxed);
         guard_.limit_ms.store(static_cast<std::uint32_t>(limit_ms), std::memory_order_relaxed);
         guard_.serial.store(serial() + (outermost_ ? 1 : 2), std::memory_order_relaxed);
     }
@@ -64,6 +73,7 @@ public:
         if (outermost_) {
             guard_.serial.store(serial() + 1, std::memory_order_relaxed);
         } else if (own_time_) {
+            guard_.phase.store(outer_phase_, std::memory_order_relaxed);
             guard_.limit_ms.store(outer_limit_ms_, std::memory_order_relaxed);
             guard_.serial.store(serial() + 2, std::memory_order_relaxed);
         }
@@ -77,6 +87,7 @@ private:
     const bool outermost_;
     const bool own_time_ = false;
     std::uint32_t outer_limit_ms_ = 0;
+    Phase outer_phase_{};
 };
 
 // Runs `call(argument)` with a landing of its own. False: a jump has left it; what `vm` had is
@@ -115,15 +126,14 @@ private:
 // the last ends it.
 class WatchedWorker {
 public:
-    WatchedWorker();
+    explicit WatchedWorker(int number);
     ~WatchedWorker();
+    // Where it is said that this worker is stuck.
+    void set_log(const Log& log);
     WatchedWorker(const WatchedWorker&) = delete;
     WatchedWorker& operator=(const WatchedWorker&) = delete;
 };
 
-// Called on the watchdog's thread, once for each run that cannot be ended: the worker is stuck in C
-// code. `held_ms` is how long. Set before the first worker starts.
-void set_stuck_worker_handler(std::function<void(std::uint64_t held_ms)> handler);
 // lua_sa_restart: whether system calls of Lua code go on after the guard's signal.
 void set_guard_restarts_calls(bool restart);
 

@@ -38,7 +38,7 @@ static void free_coroutine(Coroutine& coroutine) {
 
 bool Run::load(const LuaCode& code) {
     LoadError error;
-    from_file_ = code.is_file;
+    code_ = &code;
     if (!context_.vm.usable()) [[unlikely]] {
         exit_code_ = 500;
         end_ = End::Error;
@@ -92,7 +92,7 @@ bool Run::progress() {
     if (end_ != End::Waiting) [[unlikely]] {
         return true;  // abandon() was here
     }
-    const GuardedRun guarded(context_.vm.guard(), context_.settings().max_run_time.count());
+    const GuardedRun guarded(context_.vm.guard(), context_.settings().max_run_time.count(), phase_);
     Run* const outer = std::exchange(context_.run, this);
     while (end_ == End::Waiting && first_ready_ != nullptr) {
         if (is_abandoned()) [[unlikely]] {
@@ -151,10 +151,14 @@ bool Run::run_from(Coroutine* coroutine) {
 
 // The state cannot be used any more, so no traceback can be made of it.
 void Run::left_by_jump() {
+    std::string from;
+    if (code_ != nullptr && !code_->chunk_name.empty()) {
+        from = fmt::format(" of {}", std::string_view(code_->chunk_name).substr(1));
+    }
     context_.log_line(LogLevel::Error,
                       failure_name() + fmt::format("lua_max_run_time of {} ms exceeded in "
-                                                   "compiled or C code",
-                                                   context_.settings().max_run_time.count()));
+                                                   "compiled or C code{}",
+                                                   context_.settings().max_run_time.count(), from));
     if (!is_abandoned()) {
         context_.vm.abandon_state(phase_ == Phase::InitWorker);
     }
@@ -382,7 +386,7 @@ void keep_error(lua_State* L) {
 std::string Run::failure_name() const {
     const std::string_view name = single_call_name(phase_);
     if (phase_ == Phase::InitWorker || phase_ == Phase::ExitWorker) {
-        return fmt::format("{}{} error: ", name, from_file_ ? "_file" : "");
+        return fmt::format("{}{} error: ", name, code_ != nullptr && code_->is_file ? "_file" : "");
     }
     return name.empty() ? "lua entry thread aborted: " : fmt::format("failed to run {}: ", name);
 }

@@ -102,7 +102,7 @@ bool Vm::build(std::int64_t limit_ms, std::string& error) {
     initialised_ = false;
     bool returned = false;
     {
-        const GuardedRun run(guard_, limit_ms, GuardedRun::OwnTime());
+        const GuardedRun run(guard_, limit_ms, Phase::Init, GuardedRun::OwnTime());
         returned = guarded_call(
             guard_, *this,
             [](void* argument) {
@@ -127,7 +127,7 @@ bool Vm::build(std::int64_t limit_ms, std::string& error) {
 // Lua's finalizers run here; one that never ends costs only the memory's orderly return.
 void Vm::close_state() {
     if (main_ != nullptr) {
-        const GuardedRun run(guard_, run_limit_ms(), GuardedRun::OwnTime());
+        const GuardedRun run(guard_, run_limit_ms(), kFinalizers, GuardedRun::OwnTime());
         const std::uint64_t number = heap_->number();
         lua_State* const closing = std::exchange(main_, nullptr);
         if (!guarded_call(
@@ -225,7 +225,7 @@ void Vm::collect_garbage() {
     if (main_ == nullptr) {
         return;
     }
-    const GuardedRun run(guard_, run_limit_ms(), GuardedRun::OwnTime());
+    const GuardedRun run(guard_, run_limit_ms(), kFinalizers, GuardedRun::OwnTime());
     if (!guarded_call(
             guard_, *this,
             [](void* state) { lua_gc(static_cast<lua_State*>(state), LUA_GCCOLLECT, 0); }, main_)) {

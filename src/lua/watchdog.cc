@@ -1,8 +1,10 @@
 // The watchdog thread: looks at every worker's guard some 25 times a second and steps in when one
-// run of Lua lasts longer than its limit: hook, then jumps, then the report that the worker is
-// stuck (guard.h). Time that the whole process was not running (a suspended machine, a debugger)
-// does not count.
+// run of Lua lasts longer than its limit: hook, then jumps, then the end of the process, when the
+// worker is stuck where no jump is allowed (guard.h). Time that the whole process was not running
+// (a suspended machine, a debugger) does not count.
 #include "lua/watchdog.h"
+
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -10,6 +12,8 @@
 #include <mutex>
 #include <thread>
 
+#include "base/clock.h"
+#include "lua/context.h"
 #include "lua/guard.h"
 
 namespace moongate::lua {
@@ -23,12 +27,19 @@ constexpr milliseconds kShortestTick{2};
 // From the hook to the first jump: interpreted code meets the hook within a microsecond.
 constexpr milliseconds kHookTime{10};
 constexpr milliseconds kJumpPause{1};
-// A run is stuck when it lasts so much longer than its limit, or twice the limit if that is more.
-constexpr milliseconds kLeastStuckTime{1000};
+// After so much more than the limit, or twice the limit if that is more, jumps are tried less
+// often.
+constexpr milliseconds kJumpTime{1000};
+// A worker that is held so long, or four times the limit if that is more, ends the process.
+constexpr milliseconds kLeastStuckTime{5000};
+constexpr int kStuckLimits = 4;
+constexpr int kStuckExit = 3;
 
 struct Watched {
     WorkerGuard* guard = nullptr;
     pthread_t thread{};
+    int number = 0;
+    Log log;
     std::uint64_t serial = 0;
     Time::time_point looked_at{};
     milliseconds held{};
@@ -36,15 +47,80 @@ struct Watched {
     bool reported = false;
 };
 
+const char* phase_text(Phase phase) {
+    switch (phase) {
+        case Phase::Init:
+            return "init_by_lua*";
+        case Phase::Set:
+            return "set_by_lua*";
+        case Phase::Rewrite:
+            return "rewrite_by_lua*";
+        case Phase::Access:
+            return "access_by_lua*";
+        case Phase::Content:
+            return "content_by_lua*";
+        case Phase::Log:
+            return "log_by_lua*";
+        case Phase::HeaderFilter:
+            return "header_filter_by_lua*";
+        case Phase::BodyFilter:
+            return "body_filter_by_lua*";
+        case Phase::Timer:
+            return "ngx.timer";
+        case Phase::InitWorker:
+            return "init_worker_by_lua*";
+        case Phase::Balancer:
+            return "balancer_by_lua*";
+        case Phase::ExitWorker:
+            return "exit_worker_by_lua*";
+        case Phase::ServerRewrite:
+            return "server_rewrite_by_lua*";
+        case Phase::Precontent:
+            return "precontent_by_lua*";
+        case Phase::PostRead:
+            return "post_read_by_lua*";
+        case Phase::FindConfig:
+            return "find_config_by_lua*";
+        case Phase::PostRewrite:
+            return "post_rewrite_by_lua*";
+        case Phase::Preaccess:
+            return "preaccess_by_lua*";
+        case Phase::PostAccess:
+            return "post_access_by_lua*";
+    }
+    return "a finalizer";
+}
+
+// Only a new process gives the worker back. Not for init_by_lua: the new process would run it
+// again, and without a bound.
+void report_stuck(const Watched& worker, milliseconds limit) {
+    const Phase phase = worker.guard->phase.load(std::memory_order_relaxed);
+    const bool ends = phase != Phase::Init;
+    Clock::current().update();
+    worker.log.print(LogLevel::Alert, 0,
+                     "[lua] worker {} is stuck in C code called by {} for {} ms, lua_max_run_time "
+                     "is {} ms{}",
+                     worker.number, phase_text(phase), worker.held.count(), limit.count(),
+                     ends ? ": the process ends" : "");
+    if (ends) {
+        ::_exit(kStuckExit);
+    }
+}
+
 class Watchdog {
 public:
-    void add(WorkerGuard& guard) {
+    void add(WorkerGuard& guard, int number) {
         const std::lock_guard lock(mutex_);
-        workers_.push_back({.guard = &guard, .thread = ::pthread_self()});
+        workers_.push_back({.guard = &guard, .thread = ::pthread_self(), .number = number});
         if (!thread_.joinable()) {
             stopping_ = false;
             thread_ = std::thread([this] { run(); });
         }
+    }
+
+    void set_log(const WorkerGuard& guard, const Log& log) {
+        const std::lock_guard lock(mutex_);
+        std::ranges::find(workers_, &guard, &Watched::guard)->log = log;
     }
 
     void remove(WorkerGuard& guard) {
@@ -64,7 +140,6 @@ public:
         }
     }
 
-    std::function<void(std::uint64_t)> on_stuck;
     std::atomic<bool> restarts_calls = true;
 
 private:
@@ -127,15 +202,12 @@ private:
         }
         guard.jump.store(hooked, std::memory_order_relaxed);
         ::pthread_kill(worker.thread, kGuardSignal);
-        const milliseconds stuck = limit + std::max(limit, kLeastStuckTime);
-        if (worker.held < stuck) {
+        if (worker.held < limit + std::max(limit, kJumpTime)) {
             return kJumpPause;
         }
-        if (!worker.reported) {
+        if (!worker.reported && worker.held >= std::max(limit * kStuckLimits, kLeastStuckTime)) {
             worker.reported = true;
-            if (on_stuck) {
-                on_stuck(static_cast<std::uint64_t>(worker.held.count()));
-            }
+            report_stuck(worker, limit);
         }
         return kTick;
     }
@@ -154,17 +226,17 @@ Watchdog& watchdog() {
 
 }  // namespace
 
-WatchedWorker::WatchedWorker() {
+WatchedWorker::WatchedWorker(int number) {
     install_guard_signal(watchdog().restarts_calls);
-    watchdog().add(this_guard());
+    watchdog().add(this_guard(), number);
 }
 
 WatchedWorker::~WatchedWorker() {
     watchdog().remove(this_guard());
 }
 
-void set_stuck_worker_handler(std::function<void(std::uint64_t held_ms)> handler) {
-    watchdog().on_stuck = std::move(handler);
+void WatchedWorker::set_log(const Log& log) {
+    watchdog().set_log(this_guard(), log);
 }
 
 void set_guard_restarts_calls(bool restart) {

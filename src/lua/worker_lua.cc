@@ -58,6 +58,7 @@ int worker_pids(int* to, int room) {
 
 WorkerLua::WorkerLua(engine::WorkerState& worker)
     : worker_(worker),
+      watched_(worker.worker.id()),
       socket_pools_(std::make_unique<SocketPools>(worker.reactor())),
       tasks_(worker.reactor()) {
     worker_of_thread = &worker;
@@ -80,6 +81,7 @@ Status WorkerLua::serve(std::shared_ptr<const engine::Snapshot> snapshot) {
         return {};
     }
     std::string error;
+    watched_.set_log(*snapshot->main().get<engine::MainSettings>().error_log);
     // At the start nothing is served that init_by_lua could hold up.
     const std::int64_t limit = current_ == nullptr ? 0 : Vm::set_up_limit_ms(*snapshot);
     Vm* made = Vm::create(worker_, snapshot, limit, error);
