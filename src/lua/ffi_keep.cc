@@ -3,6 +3,7 @@
 
 namespace moongate::lua {
 
+void keep_ffi_core();
 void keep_ffi_encoding();
 void keep_ffi_time();
 void keep_ffi_request();
@@ -19,6 +20,7 @@ void keep_ffi_ssl_parse();
 void keep_ffi_ocsp();
 
 void keep_ffi() {
+    keep_ffi_core();
     keep_ffi_encoding();
     keep_ffi_time();
     keep_ffi_request();

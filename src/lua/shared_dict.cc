@@ -1,53 +1,46 @@
+// Looking up, storing and dropping. Room is made in three steps: the budget has it; the key's own
+// shard drops what it used least; or, where that shard holds too little, the whole dictionary is
+// locked and the least recently used entries of all shards go.
 #include "lua/shared_dict.h"
 
 #include <xxhash.h>
 
-#include <deque>
-#include <mutex>
-
-#include "base/clock.h"
+#include "lua/shared_dict_shard.h"
 
 namespace moongate::lua {
 namespace {
 
+using Entry = DictEntry;
+using Item = DictItem;
+
 constexpr std::size_t kShardBytes = 1024 * 1024;
 constexpr std::size_t kMaxShards = 64;
 constexpr std::size_t kPage = 4096;
-
-struct Item {  // of a list
-    DictType type;
-    double number;
-    std::string text;
-};
-
-struct Entry {
-    Entry* next_in_bucket = nullptr;
-    Entry* newer = nullptr;
-    Entry* older = nullptr;
-    std::uint64_t hash = 0;
-    std::uint64_t expires_ms = 0;  // 0: never
-    DictType type = DictType::Nil;
-    int flags = 0;
-    double number = 0;
-    std::string key;
-    std::string text;
-    std::unique_ptr<std::deque<Item>> list;
-    std::size_t cost = 0;
-};
+constexpr int kAll = std::numeric_limits<int>::max();
 
 std::uint64_t now_ms() {
     return Clock::current().unix_ms();
 }
 
+// What nginx's slabs and ngx_lua leave of a zone: they take the pool's head, a descriptor for each
+// page, and a page each for two allocations of their own.
+std::size_t usable(std::size_t bytes) {
+    constexpr std::size_t kHead = 800;
+    constexpr std::size_t kDescriptor = 32;
+    constexpr std::size_t kOwnPages = 2;
+    const std::size_t pages = (std::max(bytes, kHead) - kHead) / (kPage + kDescriptor);
+    return (std::max(pages, kOwnPages + 1) - kOwnPages) * kPage;
+}
+
 // What an entry takes of the dictionary's size: whole powers of two, then pages, as nginx's slabs.
 std::size_t cost_of(std::size_t key, std::size_t value) {
-    constexpr std::size_t kOverhead = 96;
+    constexpr std::size_t kOverhead = 68;  // of an entry in ngx_lua
     const std::size_t bytes = kOverhead + key + value;
     return bytes <= kPage / 2 ? std::bit_ceil(bytes) : (bytes + kPage - 1) / kPage * kPage;
 }
 
 bool expired(const Entry& entry, std::uint64_t now) {
-    return entry.expires_ms != 0 && entry.expires_ms <= now;
+    return entry.expired(now);
 }
 
 std::uint64_t deadline(std::int64_t ttl_ms) {
@@ -56,120 +49,14 @@ std::uint64_t deadline(std::int64_t ttl_ms) {
 
 }  // namespace
 
-struct alignas(64) SharedDict::Shard {
-    mutable std::mutex mutex;
-    std::vector<Entry*> buckets = std::vector<Entry*>(16, nullptr);
-    std::size_t count = 0;
-    std::size_t used = 0;
-    std::size_t limit = 0;
-    Entry* newest = nullptr;
-    Entry* oldest = nullptr;
-
-    ~Shard() {
-        while (oldest != nullptr) {
-            remove(*oldest);
-        }
-    }
-
-    Entry** slot(std::uint64_t hash, std::string_view key) {
-        Entry** at = &buckets[hash & (buckets.size() - 1)];
-        while (*at != nullptr && ((*at)->hash != hash || (*at)->key != key)) {
-            at = &(*at)->next_in_bucket;
-        }
-        return at;
-    }
-    Entry* find(std::uint64_t hash, std::string_view key) {
-        Entry* entry = *slot(hash, key);
-        if (entry != nullptr && entry != newest) {
-            unlink(*entry);
-            link(*entry);
-        }
-        return entry;
-    }
-    void link(Entry& entry) {
-        entry.older = newest;
-        entry.newer = nullptr;
-        (newest != nullptr ? newest->newer : oldest) = &entry;
-        newest = &entry;
-    }
-    void unlink(Entry& entry) {
-        (entry.newer != nullptr ? entry.newer->older : newest) = entry.older;
-        (entry.older != nullptr ? entry.older->newer : oldest) = entry.newer;
-    }
-    void remove(Entry& entry) {
-        *slot(entry.hash, entry.key) = entry.next_in_bucket;
-        unlink(entry);
-        used -= entry.cost;
-        --count;
-        delete &entry;
-    }
-    Entry& insert(std::uint64_t hash, std::string_view key) {
-        if (count >= buckets.size()) {
-            std::vector<Entry*> larger(buckets.size() * 2, nullptr);
-            for (Entry* entry : buckets) {
-                while (entry != nullptr) {
-                    Entry* next = std::exchange(entry->next_in_bucket, nullptr);
-                    Entry*& head = larger[entry->hash & (larger.size() - 1)];
-                    entry->next_in_bucket = head;
-                    head = entry;
-                    entry = next;
-                }
-            }
-            buckets.swap(larger);
-        }
-        auto* entry = new Entry();
-        entry->hash = hash;
-        entry->key = key;
-        Entry*& head = buckets[hash & (buckets.size() - 1)];
-        entry->next_in_bucket = head;
-        head = entry;
-        ++count;
-        link(*entry);
-        return *entry;
-    }
-    // Drops up to `max` expired entries at the old end.
-    void drop_expired(int max) {
-        const std::uint64_t now = now_ms();
-        while (max-- > 0 && oldest != nullptr && expired(*oldest, now)) {
-            remove(*oldest);
-        }
-    }
-    // Room for `bytes` more. `keep` is not dropped. False: there is none.
-    bool make_room(std::size_t bytes, bool safe, const Entry* keep, bool& forcible) {
-        drop_expired(2);
-        if (bytes > limit) {
-            return false;
-        }
-        const std::uint64_t now = now_ms();
-        for (Entry* at = oldest; used + bytes > limit && at != nullptr;) {
-            Entry* next = at->newer;
-            if (at != keep) {
-                if (!expired(*at, now)) {
-                    if (safe) {
-                        return false;
-                    }
-                    forcible = true;
-                }
-                remove(*at);
-            }
-            at = next;
-        }
-        return used + bytes <= limit;
-    }
-    void charge(Entry& entry, std::size_t cost) {
-        used = used - entry.cost + cost;
-        entry.cost = cost;
-    }
-};
-
 SharedDict::SharedDict(std::string name, std::size_t bytes)
-    : name_(std::move(name)), bytes_(bytes) {
+    : name_(std::move(name)), bytes_(bytes), budget_(std::make_unique<DictBudget>(usable(bytes))) {
     const std::size_t shards = std::clamp<std::size_t>(
         std::bit_floor(std::max<std::size_t>(bytes / kShardBytes, 1)), 1, kMaxShards);
     shard_mask_ = shards - 1;
     shards_ = std::make_unique<Shard[]>(shards);
     for (std::size_t i = 0; i < shards; ++i) {
-        shards_[i].limit = bytes / shards;
+        shards_[i].budget = budget_.get();
     }
 }
 
@@ -180,12 +67,73 @@ SharedDict::Shard& SharedDict::shard(std::uint64_t hash) const {
 }
 
 std::size_t SharedDict::free_space() const {
-    std::size_t free = 0;
-    for (std::size_t i = 0; i <= shard_mask_; ++i) {
-        const std::lock_guard lock(shards_[i].mutex);
-        free += shards_[i].limit - shards_[i].used;
+    return (budget_->limit() - budget_->used()) / kPage * kPage;
+}
+
+SharedDict::Room SharedDict::make_room(Shard& in, bool whole, std::size_t bytes, bool safe,
+                                       const Entry* keep, bool& forcible) {
+    in.drop_expired(2, keep);
+    if (bytes + (keep != nullptr ? keep->cost : 0) > budget_->limit()) {
+        return Room::None;
     }
-    return free / kPage * kPage;
+    const std::uint64_t now = now_ms();
+    const auto drop = [&](Shard& from, Entry& entry) {
+        forcible = forcible || !expired(entry, now);
+        from.remove(entry);
+    };
+    if (!whole) {
+        const std::size_t share = budget_->limit() / (shard_mask_ + 1);
+        while (!budget_->take(bytes)) {
+            Entry* victim = in.victim(keep);
+            // Large values, and shards that hold little: what others used least goes first.
+            const bool own = bytes <= share / 8 && in.used >= share / 2;
+            if (!own || victim == nullptr || (safe && !expired(*victim, now))) {
+                return Room::InWhole;
+            }
+            drop(in, *victim);
+        }
+        return Room::Taken;
+    }
+    if (safe) {
+        for (std::size_t i = 0; i <= shard_mask_; ++i) {
+            shards_[i].drop_expired(kAll, keep);
+        }
+        return budget_->take(bytes) ? Room::Taken : Room::None;
+    }
+    while (!budget_->take(bytes)) {
+        Shard* from = nullptr;
+        Entry* victim = nullptr;
+        for (std::size_t i = 0; i <= shard_mask_; ++i) {
+            Entry* candidate = shards_[i].victim(keep);
+            if (candidate != nullptr &&
+                (victim == nullptr || candidate->used_at < victim->used_at)) {
+                from = &shards_[i];
+                victim = candidate;
+            }
+        }
+        if (victim == nullptr) {
+            return Room::None;
+        }
+        drop(*from, *victim);
+    }
+    return Room::Taken;
+}
+
+template <typename Change>
+void SharedDict::change(Shard& in, Change change) {
+    {
+        const std::lock_guard lock(in.mutex);
+        if (change(shard_mask_ == 0) != Room::InWhole) {
+            return;
+        }
+    }
+    // In order, and by threads that hold no shard yet: nobody waits for the other.
+    std::vector<std::unique_lock<DictMutex>> locks;
+    locks.reserve(shard_mask_ + 1);
+    for (std::size_t i = 0; i <= shard_mask_; ++i) {
+        locks.emplace_back(shards_[i].mutex);
+    }
+    change(true);
 }
 
 SharedDict::Got SharedDict::get(std::string_view key, char* to, std::size_t room,
@@ -220,43 +168,52 @@ DictResult SharedDict::store(int op, std::string_view key, DictType type, std::s
     const std::uint64_t hash = XXH3_64bits(key.data(), key.size());
     Shard& in = shard(hash);
     DictResult result;
-    const std::lock_guard lock(in.mutex);
-    Entry* entry = in.find(hash, key);
-    const bool there = entry != nullptr && !expired(*entry, now_ms());
-    if ((op & kReplace) != 0 && !there) {
-        return {false, false, "not found", true};
-    }
-    if ((op & kAdd) != 0 && there) {
-        return {false, false, "exists", true};
-    }
-    if (type == DictType::Nil) {
-        if (entry != nullptr) {
-            in.remove(*entry);
+    change(in, [&](bool whole) {
+        Entry* entry = in.find(hash, key);
+        const bool there = entry != nullptr && !expired(*entry, now_ms());
+        if ((op & kReplace) != 0 && !there) {
+            result = {false, result.forcible, "not found", true};
+            return Room::Taken;
         }
-        return result;
-    }
-    const std::size_t cost = cost_of(key.size(), text.size());
-    const std::size_t old_cost = entry != nullptr ? entry->cost : 0;
-    if (cost > old_cost &&
-        !in.make_room(cost - old_cost, (op & kSafe) != 0, entry, result.forcible)) {
-        result.ok = false;
-        result.error = "no memory";
-        return result;
-    }
-    if (entry == nullptr) {
-        // make_room may have dropped an expired entry of this very key: look again.
-        entry = in.find(hash, key);
-    }
-    if (entry == nullptr) {
-        entry = &in.insert(hash, key);
-    }
-    in.charge(*entry, cost);
-    entry->type = type;
-    entry->number = number;
-    entry->text.assign(text);
-    entry->list.reset();
-    entry->flags = flags;
-    entry->expires_ms = deadline(ttl_ms);
+        if ((op & kAdd) != 0 && there) {
+            result = {false, result.forcible, "exists", true};
+            return Room::Taken;
+        }
+        if (type == DictType::Nil) {
+            if (entry != nullptr) {
+                in.remove(*entry);
+            }
+            return Room::Taken;
+        }
+        const std::size_t cost = cost_of(key.size(), text.size());
+        const std::size_t old_cost = entry != nullptr ? entry->cost : 0;
+        if (cost > old_cost) {
+            const Room room =
+                make_room(in, whole, cost - old_cost, (op & kSafe) != 0, entry, result.forcible);
+            if (room != Room::Taken) {
+                result.ok = false;
+                result.error = "no memory";
+                return room;
+            }
+            result.ok = true;
+            result.error = nullptr;
+        }
+        if (entry == nullptr) {
+            entry = &in.insert(hash, key);
+        }
+        in.charge(*entry, cost);
+        entry->type = type;
+        entry->number = number;
+        if (text.size() < entry->text.capacity() / 2) {
+            entry->text = std::string(text);  // what it gave back to the budget is free indeed
+        } else {
+            entry->text.assign(text);
+        }
+        entry->list.reset();
+        entry->flags = flags;
+        entry->expires_ms = deadline(ttl_ms);
+        return Room::Taken;
+    });
     return result;
 }
 
@@ -265,36 +222,47 @@ DictResult SharedDict::increment(std::string_view key, double& value, bool has_i
     const std::uint64_t hash = XXH3_64bits(key.data(), key.size());
     Shard& in = shard(hash);
     DictResult result;
-    const std::lock_guard lock(in.mutex);
-    Entry* entry = in.find(hash, key);
-    if (entry == nullptr || expired(*entry, now_ms())) {
+    change(in, [&](bool whole) {
+        Entry* entry = in.find(hash, key);
+        if (entry != nullptr && !expired(*entry, now_ms())) {
+            if (entry->type != DictType::Number) {
+                result = {false, result.forcible, "not a number", false};
+                return Room::Taken;
+            }
+            entry->number += value;
+            value = entry->number;
+            result.ok = true;
+            result.error = nullptr;
+            return Room::Taken;
+        }
         if (!has_init) {
-            return {false, false, "not found", false};
+            result = {false, result.forcible, "not found", false};
+            return Room::Taken;
         }
         const std::size_t cost = cost_of(key.size(), 0);
-        if (entry == nullptr) {
-            if (!in.make_room(cost, false, nullptr, result.forcible)) {
+        if (const std::size_t old_cost = entry != nullptr ? entry->cost : 0; cost > old_cost) {
+            const Room room = make_room(in, whole, cost - old_cost, false, entry, result.forcible);
+            if (room != Room::Taken) {
                 result.ok = false;
                 result.error = "no memory";
-                return result;
+                return room;
             }
+        }
+        if (entry == nullptr) {
             entry = &in.insert(hash, key);
         }
         in.charge(*entry, cost);
         entry->type = DictType::Number;
-        entry->text.clear();
+        entry->text = {};
         entry->list.reset();
         entry->flags = 0;
         entry->number = init + value;
         entry->expires_ms = deadline(init_ttl_ms);
         value = entry->number;
-        return result;
-    }
-    if (entry->type != DictType::Number) {
-        return {false, false, "not a number", false};
-    }
-    entry->number += value;
-    value = entry->number;
+        result.ok = true;
+        result.error = nullptr;
+        return Room::Taken;
+    });
     return result;
 }
 
@@ -376,33 +344,39 @@ DictResult SharedDict::push(std::string_view key, DictType type, std::string_vie
     const std::uint64_t hash = XXH3_64bits(key.data(), key.size());
     Shard& in = shard(hash);
     DictResult result;
-    const std::lock_guard lock(in.mutex);
-    Entry* entry = in.find(hash, key);
-    if (entry != nullptr && expired(*entry, now_ms())) {
-        in.remove(*entry);
-        entry = nullptr;
-    }
-    if (entry != nullptr && entry->type != DictType::List) {
-        return {false, false, "value not a list", false};
-    }
-    const std::size_t cost =
-        cost_of(0, text.size()) + (entry == nullptr ? cost_of(key.size(), 0) : 0);
-    if (!in.make_room(cost, true, entry, result.forcible)) {
-        return {false, false, "no memory", false};
-    }
-    if (entry == nullptr) {
-        entry = &in.insert(hash, key);
-        entry->type = DictType::List;
-        entry->list = std::make_unique<std::deque<Item>>();
-    }
-    in.charge(*entry, entry->cost + cost);
-    Item item{type, number, std::string(text)};
-    if (front) {
-        entry->list->push_front(std::move(item));
-    } else {
-        entry->list->push_back(std::move(item));
-    }
-    length = static_cast<std::int64_t>(entry->list->size());
+    change(in, [&](bool whole) {
+        Entry* entry = in.find(hash, key);
+        if (entry != nullptr && expired(*entry, now_ms())) {
+            in.remove(*entry);
+            entry = nullptr;
+        }
+        if (entry != nullptr && entry->type != DictType::List) {
+            result = {false, false, "value not a list", false};
+            return Room::Taken;
+        }
+        const std::size_t cost =
+            cost_of(0, text.size()) + (entry == nullptr ? cost_of(key.size(), 0) : 0);
+        const Room room = make_room(in, whole, cost, true, entry, result.forcible);
+        if (room != Room::Taken) {
+            result = {false, false, "no memory", false};
+            return room;
+        }
+        if (entry == nullptr) {
+            entry = &in.insert(hash, key);
+            entry->type = DictType::List;
+            entry->list = std::make_unique<std::deque<Item>>();
+        }
+        in.charge(*entry, entry->cost + cost);
+        Item item{type, number, std::string(text)};
+        if (front) {
+            entry->list->push_front(std::move(item));
+        } else {
+            entry->list->push_back(std::move(item));
+        }
+        length = static_cast<std::int64_t>(entry->list->size());
+        result = {};
+        return Room::Taken;
+    });
     return result;
 }
 

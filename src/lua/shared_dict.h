@@ -1,7 +1,8 @@
 // SharedDict: a lua_shared_dict. Process-wide, shared by all workers and kept over reloads as long
 // as its name and size stay. Keys are spread over shards with a lock each; a shard keeps its
-// entries in order of use and, when its share of the memory is full, drops expired ones first, then
-// the least recently used. Source: lua-nginx-module's documentation of ngx.shared.DICT. Any thread.
+// entries in order of use. The memory is the whole dictionary's: when it is full, expired entries
+// go first, then the least recently used. Source: lua-nginx-module's documentation of
+// ngx.shared.DICT. Any thread.
 #pragma once
 
 #include <cstdint>
@@ -33,6 +34,9 @@ struct DictResult {
     const char* error = nullptr;  // a literal
     bool declined = false;        // the operation's condition did not hold
 };
+
+class DictBudget;
+struct DictEntry;
 
 class SharedDict {
 public:
@@ -77,10 +81,19 @@ public:
 
 private:
     struct Shard;
+    // InWhole: to be done again with all shards locked.
+    enum class Room { Taken, None, InWhole };
+    // Takes `bytes` more from the budget; `keep` is not dropped. `whole`: all shards are locked.
+    Room make_room(Shard& in, bool whole, std::size_t bytes, bool safe, const DictEntry* keep,
+                   bool& forcible);
+    // Runs change(whole) with `in` locked and, where it answers InWhole, with all shards locked.
+    template <typename Change>
+    void change(Shard& in, Change change);
     Shard& shard(std::uint64_t hash) const;
 
     std::string name_;
     std::size_t bytes_;
+    std::unique_ptr<DictBudget> budget_;
     std::size_t shard_mask_ = 0;
     std::unique_ptr<Shard[]> shards_;
 };
