@@ -168,6 +168,9 @@ DictResult SharedDict::store(int op, std::string_view key, DictType type, std::s
     const std::uint64_t hash = XXH3_64bits(key.data(), key.size());
     Shard& in = shard(hash);
     DictResult result;
+    if (type == DictType::Nil && (op & (kAdd | kReplace)) != 0) {
+        return {false, false, "attempt to add or replace nil values", false};
+    }
     change(in, [&](bool whole) {
         Entry* entry = in.find(hash, key);
         const bool there = entry != nullptr && !expired(*entry, now_ms());

@@ -39,6 +39,12 @@ def test_shdict_one_value_of_half_the_dictionary(moongate):
             "no memory", "4194304 nil"]
 
 
+@pytest.mark.parametrize("operation", ["add", "replace"])
+def test_shdict_nil_is_neither_added_nor_replaced(moongate, operation):
+    assert lines(moongate, 'local d = ngx.shared.d d:set("key", 1) ngx.say((select(2, d:%s("key", nil)))) ngx.say(d:get("key"))'
+                 % operation, http="lua_shared_dict d 1m;") == ["attempt to add or replace nil values", "1"]
+
+
 @pytest.mark.parametrize("size, pages", [("16k", (1,)), ("100k", (22, 23))])
 def test_shdict_free_space_of_an_empty_dictionary(moongate, size, pages):
     free, capacity = lines(moongate, 'ngx.say(ngx.shared.d:free_space()) ngx.say(ngx.shared.d:capacity())',
