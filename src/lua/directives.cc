@@ -225,7 +225,7 @@ constexpr Directive kRows[] = {
         "Whether precontent_by_lua runs before the other handlers of its phase."),
     conf::flag<&LuaMainSettings::sa_restart>(
         "lua_sa_restart", kHttp, "on",
-        "Kept for compatibility: system calls of Lua code are restarted after signals."),
+        "Whether system calls of Lua code go on after the signal of lua_max_run_time."),
     conf::number<&LuaMainSettings::thread_cache_max_entries>(
         "lua_thread_cache_max_entries", kHttp, "1024",
         "Idle Lua threads that a worker keeps for reuse."),
@@ -239,9 +239,10 @@ constexpr Directive kRows[] = {
     conf::number<&LuaMainSettings::regex_match_limit>(
         "lua_regex_match_limit", kHttp, "0",
         "Bound on the work of one ngx.re match; 0: PCRE's own."),
-    conf::number<&LuaMainSettings::malloc_trim>(
-        "lua_malloc_trim", kHttp, "1000",
-        "Kept for compatibility: the allocator returns memory by itself."),
+    conf::number<&LuaMainSettings::malloc_trim>("lua_malloc_trim", kHttp, "0",
+                                                "After so many requests a worker returns free "
+                                                "memory to the system at once. 0: the allocator "
+                                                "returns it in its own time."),
     conf::number<&LuaMainSettings::worker_thread_vm_pool_size>(
         "lua_worker_thread_vm_pool_size", kHttp, "10", "VMs kept for ngx.run_worker_thread."),
     conf::size<&LuaMainSettings::max_memory>(

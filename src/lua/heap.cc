@@ -28,6 +28,10 @@ LuaHeap::~LuaHeap() {
     mi_heap_destroy(heap_);
 }
 
+void LuaHeap::trim() {
+    mi_heap_collect(heap_, true);
+}
+
 void* LuaHeap::allocate(void* heap, void* old, std::size_t old_bytes, std::size_t bytes) {
     LuaHeap& self = *static_cast<LuaHeap*>(heap);
     if (bytes == 0) {

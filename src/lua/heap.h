@@ -29,6 +29,8 @@ public:
 
     // From now on: at most so many bytes; 0: no bound.
     void set_limit(lua_State* L, std::size_t bytes);
+    // Returns free memory to the system at once.
+    void trim();
     std::size_t used() const { return used_; }
     std::size_t limit() const { return limit_; }
     // Unique among all states of the process.

@@ -7,7 +7,9 @@
 #include "engine/location.h"
 #include "engine/request.h"
 #include "engine/request_body.h"
+#include "engine/worker_state.h"
 #include "lua/context.h"
+#include "lua/worker_lua.h"
 
 namespace moongate::lua {
 namespace {
@@ -249,6 +251,14 @@ constexpr auto kPostAccess =
 constexpr auto kPrecontent =
     handler<Phase::Precontent, &LuaSettings::precontent>("precontent_by_lua");
 
+Action malloc_trim(Request& request) {
+    WorkerLua* lua = request.worker.get<WorkerLua>(lua_worker_slot);
+    if (lua != nullptr && lua->current() != nullptr) {
+        lua->count_request();
+    }
+    return Action::next();
+}
+
 }  // namespace
 
 void add_phase_handlers(engine::Location& location, const LuaSettings& settings,
@@ -278,6 +288,9 @@ void add_phase_handlers(engine::Location& location, const LuaSettings& settings,
     add(engine::Phase::Access, settings.access, kAccess, main.access_no_postpone);
     add(engine::Phase::PostAccess, settings.post_access, kPostAccess);
     add(engine::Phase::Precontent, settings.precontent, kPrecontent, main.precontent_no_postpone);
+    if (main.malloc_trim > 0) {
+        location.handlers.add(engine::Phase::Log, {"lua_malloc_trim", malloc_trim, nullptr});
+    }
     add(engine::Phase::Log, settings.log, {"log_by_lua", nullptr, log_by_lua});
 }
 

@@ -51,7 +51,7 @@ struct LuaMainSettings {
     std::int64_t max_pending_timers = 1024;
     std::int64_t regex_cache_max_entries = 1024;
     std::int64_t regex_match_limit = 0;
-    std::int64_t malloc_trim = 1000;
+    std::int64_t malloc_trim = 0;
     std::int64_t worker_thread_vm_pool_size = 10;
     std::size_t max_memory = 0;
     std::size_t capture_error_log = 0;

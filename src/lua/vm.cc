@@ -233,6 +233,12 @@ void Vm::collect_garbage() {
     }
 }
 
+void Vm::trim_heap() {
+    if (heap_ != nullptr) {
+        heap_->trim();
+    }
+}
+
 Vm::~Vm() {
     thread_pools_.reset();
     end_old_runs();

@@ -104,6 +104,7 @@ public:
     void abandon_state(bool by_init_worker = false);
     // A whole collection, after a request that crossed lua_max_memory.
     void collect_garbage();
+    void trim_heap();
     engine::WorkerState& worker() const { return *worker_; }
     const engine::Snapshot& snapshot() const { return *snapshot_; }
     const std::shared_ptr<const engine::Snapshot>& shared_snapshot() const { return snapshot_; }

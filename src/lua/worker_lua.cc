@@ -1,6 +1,8 @@
 // WorkerLua: which VM serves what (worker_lua.h).
 #include "lua/worker_lua.h"
 
+#include <mimalloc.h>
+
 #include <mutex>
 
 #include "engine/main_settings.h"
@@ -81,6 +83,7 @@ Status WorkerLua::serve(std::shared_ptr<const engine::Snapshot> snapshot) {
         return {};
     }
     std::string error;
+    set_guard_restarts_calls(snapshot->http().get<LuaMainSettings>().sa_restart);
     watched_.set_log(*snapshot->main().get<engine::MainSettings>().error_log);
     // At the start nothing is served that init_by_lua could hold up.
     const std::int64_t limit = current_ == nullptr ? 0 : Vm::set_up_limit_ms(*snapshot);
@@ -108,6 +111,15 @@ bool WorkerLua::try_init(std::shared_ptr<const engine::Snapshot> snapshot, std::
     }
     made->release();
     return true;
+}
+
+void WorkerLua::count_request() {
+    if (++requests_ < current_->settings().malloc_trim) {
+        return;
+    }
+    requests_ = 0;
+    current_->trim_heap();
+    mi_collect(true);
 }
 
 void WorkerLua::start_init_worker(Vm& vm) {

@@ -33,6 +33,8 @@ public:
     engine::WorkerState& worker() const { return worker_; }
     async::TaskGroup& tasks() { return tasks_; }
     SocketPools& socket_pools() { return *socket_pools_; }
+    // lua_malloc_trim: a request has ended.
+    void count_request();
     // Runs init_worker_by_lua on a VM that has just got its state.
     void start_init_worker(Vm& vm);
 
@@ -42,6 +44,7 @@ private:
     Vm* current_ = nullptr;
     std::unique_ptr<SocketPools> socket_pools_;
     async::TaskGroup tasks_;
+    std::int64_t requests_ = 0;  // since memory was returned
 };
 
 }  // namespace moongate::lua
