@@ -5,6 +5,7 @@
     compare.py servers [--count 10000]     start and memory with that many server blocks
     compare.py idle [--count 10000]        memory of an idle keep-alive connection
     compare.py waits [--seconds 4]         1,000 requests a second, each with a wait for Redis in one phase
+    compare.py lua                         shared dictionaries and timers of the Lua API, two workers
     compare.py all                         all of them
 
 Each server has one worker on core 0; wrk (64 connections) and the upstream share core 1. The peers take turns,
@@ -26,6 +27,7 @@ import subprocess
 import sys
 import time
 
+import lua_figures
 import peers
 import plot
 import rows
@@ -257,7 +259,7 @@ def waits_row(options, report, skipped):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", default="table", choices=["table", "servers", "idle", "waits", "all"])
+    parser.add_argument("what", nargs="?", default="table", choices=["table", "servers", "idle", "waits", "lua", "all"])
     parser.add_argument("--rows", type=lambda text: text.split(","), help=", ".join(r.name for r in rows.ROWS))
     parser.add_argument("--peers", type=lambda text: text.split(","), default=list(peers.NAMES))
     parser.add_argument("--seconds", type=int, default=4)
@@ -284,7 +286,8 @@ def main():
     skipped = []
     if os.getloadavg()[0] > 0.7:
         print(f"! other programs use this machine (load {os.getloadavg()[0]:.1f}): the figures will be noisy")
-    for what, run in (("table", table), ("servers", servers_row), ("idle", idle_row), ("waits", waits_row)):
+    for what, run in (("table", table), ("servers", servers_row), ("idle", idle_row), ("waits", waits_row),
+                      ("lua", lua_figures.run)):
         if options.what in (what, "all"):
             run(options, report, skipped)
     report["skipped"] = skipped
