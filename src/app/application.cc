@@ -1,5 +1,6 @@
 #include "app/application.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 #include "app/upgrade.h"
 #include "app/version.h"
 #include "base/clock.h"
+#include "base/log_hooks.h"
 
 namespace moongate::app {
 namespace {
@@ -137,11 +139,19 @@ int serve(std::span<char* const> arguments, Engine& engine, LoadRequest request,
 
     const pid_t parent = ::getppid();
     const bool detach = config.daemon && !inherited.present;
-    if (detach && !become_daemon(log)) {
-        return 1;
+    UniqueFd readiness;
+    if (detach) {
+        auto daemon = become_daemon(log);
+        if (!daemon) {
+            return 1;
+        }
+        readiness = std::move(*daemon);
     }
     if (!write_pid_file(config.pid_path, ::getpid(), log)) {
         return 1;
+    }
+    if (!config.log_on_stderr && !inherited.present) {
+        start_log_echo(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
     }
     redirect_stderr(config);
 
@@ -152,7 +162,8 @@ int serve(std::span<char* const> arguments, Engine& engine, LoadRequest request,
                             .configuration = std::move(configuration),
                             .listeners = std::move(*listeners),
                             .background = detach || inherited.present,
-                            .upgraded_from = inherited.present ? parent : 0};
+                            .upgraded_from = inherited.present ? parent : 0,
+                            .readiness = std::move(readiness)};
     prepare_process_title(arguments);
     return Supervisor(std::move(setup)).run();
 }

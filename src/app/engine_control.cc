@@ -9,6 +9,7 @@
 
 #include "app/signals.h"
 #include "app/supervisor_protocol.h"
+#include "base/log_hooks.h"
 
 namespace moongate::app {
 namespace {
@@ -179,6 +180,7 @@ void EngineControl::close_listeners() {
 }
 
 void EngineControl::ready() {
+    end_log_echo();
     (void)commands_.send(protocol::kReady);
 }
 

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -15,6 +16,7 @@
 #include "app/supervisor_protocol.h"
 #include "app/upgrade.h"
 #include "base/clock.h"
+#include "base/log_hooks.h"
 
 namespace moongate::app {
 namespace {
@@ -220,6 +222,22 @@ void Supervisor::reap_children() {
     }
 }
 
+void Supervisor::engine_ready(EngineHandle& engine) {
+    engine.ready = true;
+    served_ = true;
+    end_log_echo();
+    if (setup_.readiness) {
+        constexpr char kServes = 1;
+        [[maybe_unused]] const ssize_t told = ::write(setup_.readiness.get(), &kServes, 1);
+        setup_.readiness.reset();
+    }
+    for (const auto& other : engines_) {
+        if (other->superseded) {
+            retire(*other);
+        }
+    }
+}
+
 void Supervisor::engine_exited(EngineHandle& engine, int wait_status) {
     if (engine.retiring || engine.superseded || mode_ != Mode::Serving) {
         return;
@@ -233,19 +251,22 @@ void Supervisor::engine_exited(EngineHandle& engine, int wait_status) {
             return;  // another HUP was waiting, and has started one
         }
     }
+    const std::uint64_t lifetime = now_ms() - engine.started_ms;
+    const auto pause = restart_policy_.pause_after(std::chrono::milliseconds(lifetime));
+    // nginx refuses such a configuration (a failing init_by_lua) before it starts anything. One
+    // that was killed gets the attempts that need no pause.
+    if (!served_ && (WIFEXITED(wait_status) || pause.count() != 0)) {
+        log().write(LogLevel::Emerg, 0, "the worker process could not start");
+        exit_code_ = 1;
+        mode_ = Mode::Quitting;
+        return;
+    }
     if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == kFatalExit) {
         log().print(LogLevel::Alert, 0,
                     "worker process {} exited with fatal code {} and cannot be respawned",
                     engine.pid, kFatalExit);
-        if (!served_) {
-            // nginx refuses such a configuration (a failing init_by_lua) before it starts anything.
-            exit_code_ = 1;
-            mode_ = Mode::Quitting;
-        }
         return;
     }
-    const std::uint64_t lifetime = now_ms() - engine.started_ms;
-    const auto pause = restart_policy_.pause_after(std::chrono::milliseconds(lifetime));
     if (pause.count() == 0) {
         start_engine();
         return;
@@ -274,6 +295,7 @@ void Supervisor::start_engine() {
                                 .listeners = setup_.listeners,
                                 .close_supervisor_side = [this] {
                                     signal_fd_.reset();
+                                    setup_.readiness.reset();
                                     engines_.clear();
                                 }};
     auto engine = threaded() ? start_engine_thread(request) : fork_engine(request);
@@ -411,13 +433,7 @@ void Supervisor::read_engine(EngineHandle& engine) {
         }
         const std::string_view body = message->body;
         if (body == protocol::kReady) {
-            engine.ready = true;
-            served_ = true;
-            for (const auto& other : engines_) {
-                if (other->superseded) {
-                    retire(*other);
-                }
-            }
+            engine_ready(engine);
         } else if (const auto confirmed = protocol::parse_sequence(body, protocol::kReloaded)) {
             reload_confirmed(*confirmed);
         } else if (const auto refused = protocol::parse_sequence(body, protocol::kReloadFailed)) {
@@ -429,6 +445,9 @@ void Supervisor::read_engine(EngineHandle& engine) {
         void* code = nullptr;
         ::pthread_join(engine.thread, &code);
         exit_code_ = static_cast<int>(reinterpret_cast<std::intptr_t>(code));
+        if (exit_code_ != 0 && !served_) {
+            exit_code_ = 1;
+        }
         mode_ = mode_ == Mode::Serving ? Mode::Quitting : mode_;
         std::erase_if(engines_, [&engine](const auto& other) { return other.get() == &engine; });
     }

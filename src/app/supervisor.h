@@ -34,6 +34,7 @@ public:
         ListenerSet listeners;
         bool background = false;  // daemonized or inherited: WINCH cannot come from a terminal
         pid_t upgraded_from = 0;  // the old supervisor that executed this binary; 0: none
+        UniqueFd readiness;       // who waits at its other end learns that this serves
     };
 
     explicit Supervisor(Setup setup);
@@ -63,6 +64,7 @@ private:
     void run_deadlines();
     void handle_signal(const Signal& signal);
     void reap_children();
+    void engine_ready(EngineHandle& engine);
     void engine_exited(EngineHandle& engine, int wait_status);
     void new_binary_exited();
     void start_engine();

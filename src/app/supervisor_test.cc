@@ -460,14 +460,34 @@ TEST_F(SupervisorTest, SecondUpgradeIsIgnoredWhileTheFirstIsUnderWay) {
     EXPECT_TRUE(exits(pid));
 }
 
-TEST_F(SupervisorTest, AFatalExitBeforeAnythingWasServedEndsTheProgram) {
-    const pid_t pid = start("text one\nexit 2");
+TEST_F(SupervisorTest, AnExitBeforeAnythingWasServedEndsTheProgram) {
+    for (const char* code : {"1", "2"}) {
+        configure(fmt::format("text one\nexit {}", code));
+        const pid_t pid = spawn(arguments());  // its pid file may be gone before it is seen
+        started_.push_back(pid);
+        EXPECT_TRUE(exits(pid, 1));
+        EXPECT_THAT(file("error.log"), HasSubstr(fmt::format("exited with code {}", code)));
+        EXPECT_THAT(file("error.log"), HasSubstr("the worker process could not start"));
+        EXPECT_EQ(pid_in("nginx.pid"), 0);
+    }
+}
+
+TEST_F(SupervisorTest, ADaemonThatCannotServeFailsItsStart) {
+    configure("text one\ndaemon on\nexit 2");
+    EXPECT_EQ(run({}), 1);
+    EXPECT_THAT(file("stderr"), HasSubstr("nginx: [emerg] the worker process could not start\n"));
+    EXPECT_TRUE(eventually([&] { return pid_in("nginx.pid") == 0; }));
+}
+
+TEST_F(SupervisorTest, AFatalExitOfAnEngineThatServedIsNotFollowedByAnother) {
+    const pid_t pid = start("text one\nexit_ready 2");
     EXPECT_TRUE(logged("exited with fatal code 2 and cannot be respawned"));
-    EXPECT_TRUE(exits(pid, 1));
+    send_signal(pid, SIGTERM);
+    EXPECT_TRUE(exits(pid));
 }
 
 TEST_F(SupervisorTest, EngineThatKeepsDyingIsNotRestartedInALoop) {
-    const pid_t pid = start("text one\nexit 1");
+    const pid_t pid = start("text one\nexit_ready 1");
     EXPECT_TRUE(logged("starting it again after 200ms"));
     const std::string log = file("error.log");
     std::size_t starts = 0;

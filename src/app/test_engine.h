@@ -34,6 +34,7 @@ public:
     SourceFile source;
     std::string text;  // what "who" answers
     int exit_at_start = -1;
+    int exit_once_ready = -1;
 };
 
 class TestEngine final : public Engine {
@@ -86,6 +87,9 @@ public:
         }
         text_ = settings.text;
         control.ready();
+        if (settings.exit_once_ready >= 0) {
+            return settings.exit_once_ready;
+        }
         bool quitting = false;
         for (;;) {
             std::vector<pollfd> entries{{control.fd(), POLLIN, 0}};
@@ -159,6 +163,8 @@ private:
             config.files.push_back({value, OpenMode::Read});
         } else if (word == "exit") {
             result.exit_at_start = parse_number<int>(value).value_or(0);
+        } else if (word == "exit_ready") {
+            result.exit_once_ready = parse_number<int>(value).value_or(0);
         }
     }
 

@@ -4,8 +4,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <mutex>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/log_hooks.h"
@@ -17,6 +20,16 @@ constexpr std::string_view kNames[] = {"stderr", "emerg",  "alert", "crit", "err
                                        "warn",   "notice", "info",  "debug"};
 
 thread_local LogTap* log_tap = nullptr;
+
+struct Echo {
+    std::atomic<int> fd = -1;
+    std::mutex mutex;  // over all that follows, and changes of fd
+    std::vector<std::string> shown;
+
+    void write(LogLevel level, std::string_view message);
+};
+
+Echo echo;
 
 void write_all(int fd, std::string_view text) {
     while (!text.empty()) {
@@ -67,6 +80,18 @@ void append_escaped(std::string& line, std::string_view message) {
     }
 }
 
+void Echo::write(LogLevel level, std::string_view message) {
+    constexpr std::size_t kMostShown = 64;
+    std::string line = fmt::format("nginx: [{}] ", log_level_name(level));
+    append_escaped(line, message);
+    line.push_back('\n');
+    const std::lock_guard lock(mutex);
+    if (fd >= 0 && shown.size() < kMostShown && std::ranges::find(shown, line) == shown.end()) {
+        write_all(fd, line);
+        shown.push_back(std::move(line));
+    }
+}
+
 }  // namespace
 
 std::string_view log_level_name(LogLevel level) {
@@ -112,6 +137,9 @@ void Log::write(LogLevel level, std::uint64_t connection, std::string_view messa
         fmt::format_to(std::back_inserter(line), "*{} ", connection);
     }
     append_escaped(line, message);
+    if (level <= LogLevel::Warn && echo.fd.load(std::memory_order_relaxed) >= 0) {
+        echo.write(level, message);
+    }
     if (log_tap != nullptr) {
         log_tap->on_line(level, line);
     }
@@ -125,6 +153,19 @@ void Log::write(LogLevel level, std::uint64_t connection, std::string_view messa
 
 void set_log_tap(LogTap* tap) {
     log_tap = tap;
+}
+
+void start_log_echo(int fd) {
+    const std::lock_guard lock(echo.mutex);
+    echo.fd = fd;
+}
+
+void end_log_echo() {
+    const std::lock_guard lock(echo.mutex);
+    if (const int fd = echo.fd.exchange(-1); fd >= 0) {
+        ::close(fd);
+    }
+    echo.shown.clear();
 }
 
 std::string errno_text(int errno_value) {

@@ -1,5 +1,6 @@
 // Who else sees the lines of the error log. A tap is one thread's: it gets each line that the
-// thread writes (lua_capture_error_log).
+// thread writes (lua_capture_error_log). The echo is the process's: while a server starts, what
+// goes wrong is also told to whoever started it, on the standard error of that command.
 #pragma once
 
 #include <string_view>
@@ -17,5 +18,10 @@ public:
 
 // The calling thread's; null: none.
 void set_log_tap(LogTap* tap);
+
+// Lines of level warn and graver are also written to `fd`, as "nginx: [level] message", each text
+// once: workers that start alike say the same. Owns `fd`; -1: nothing is echoed.
+void start_log_echo(int fd);
+void end_log_echo();
 
 }  // namespace moongate

@@ -17,8 +17,8 @@ struct Line {
     std::string text;
 };
 
-// Of what a line takes beside its text; as much as in ngx_lua's ring, so that a size holds as many.
-constexpr std::size_t kOverhead = 16;
+// What a line takes beside its text.
+constexpr std::size_t kOverhead = 24;
 
 std::size_t limit() {
     const Vm* vm = Vm::current();
