@@ -126,8 +126,11 @@ struct LoadRequest {
     LoadPurpose purpose = LoadPurpose::Serve;
     std::string prefix;              // ends in '/'
     std::string configuration_path;  // absolute
-    std::string directives;          // of -g
-    std::string error_log;           // where the configuration has no error_log; empty: stderr
+    // Stands for the file's content; the path is its name then, and says what includes are relative
+    // to.
+    std::optional<std::string> configuration_text;
+    std::string directives;  // of -g
+    std::string error_log;   // where the configuration has no error_log; empty: stderr
     // Set in the engine process: opens with the supervisor's privileges what this process may not
     // open itself.
     EngineControl* control = nullptr;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <future>
 
 #include "app/engine_control.h"
 #include "app/version.h"
@@ -18,6 +19,7 @@
 #include "engine/main_settings.h"
 #include "engine/worker_state.h"
 #include "engine/workers.h"
+#include "lua/script.h"
 #include "net/syslog_sink.h"
 
 namespace moongate::app {
@@ -228,7 +230,9 @@ std::unique_ptr<HttpEngine::Loaded> HttpEngine::compile(const LoadRequest& reque
         }
         first = std::move(given->statements);
     }
-    auto tree = conf::parse_file(request.configuration_path, parsing);
+    auto tree = request.configuration_text ? conf::parse_text(*request.configuration_text,
+                                                              request.configuration_path, parsing)
+                                           : conf::parse_file(request.configuration_path, parsing);
     if (!tree) {
         return refuse(tree.error());
     }
@@ -316,6 +320,17 @@ public:
           workers_(options(first)) {}
     ~Serving() { ::close(finished_); }
 
+    static engine::WorkersOptions options(const Loaded& first) {
+        const auto& main = first.snapshot_->main().get<MainSettings>();
+        engine::WorkersOptions options;
+        options.count = static_cast<int>(first.process_.workers);
+        options.cpus = first.process_.worker_cpus;
+        options.max_connections = static_cast<std::size_t>(
+            first.snapshot_->main().get<engine::EventSettings>().worker_connections);
+        options.log = *main.error_log;
+        return options;
+    }
+
     int run() {
         if (Status started = workers_.start(snapshot_, sockets()); !started) {
             snapshot_->main().get<MainSettings>().error_log->print(LogLevel::Emerg, 0, "{}",
@@ -345,17 +360,6 @@ public:
     }
 
 private:
-    static engine::WorkersOptions options(const Loaded& first) {
-        const auto& main = first.snapshot_->main().get<MainSettings>();
-        engine::WorkersOptions options;
-        options.count = static_cast<int>(first.process_.workers);
-        options.cpus = first.process_.worker_cpus;
-        options.max_connections = static_cast<std::size_t>(
-            first.snapshot_->main().get<engine::EventSettings>().worker_connections);
-        options.log = *main.error_log;
-        return options;
-    }
-
     std::vector<engine::AcceptSocket> sockets() const {
         std::vector<engine::AcceptSocket> sockets;
         const auto& listeners = control_.listeners();
@@ -416,6 +420,21 @@ private:
 int HttpEngine::run(const Configuration& configuration, EngineControl& control) {
     // The only Configuration there is comes from load().
     return Serving(*this, static_cast<const Loaded&>(configuration), control).run();
+}
+
+int HttpEngine::run_script(const Configuration& configuration, const lua::Script& script) {
+    const auto& loaded = static_cast<const Loaded&>(configuration);
+    engine::Workers workers(Serving::options(loaded));
+    if (const Status started = workers.start(loaded.snapshot_, {}); !started) {
+        return 1;
+    }
+    std::promise<int> ended;
+    workers.on_each([&](engine::WorkerState& worker) {
+        lua::start_script(worker, script, [&ended](int code) { ended.set_value(code); });
+    });
+    const int code = ended.get_future().get();
+    workers.stop();
+    return code;
 }
 
 }  // namespace moongate::app

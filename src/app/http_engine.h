@@ -9,6 +9,10 @@
 #include "conf/registry.h"
 #include "engine/module.h"
 
+namespace moongate::lua {
+struct Script;
+}
+
 namespace moongate::app {
 
 class HttpEngine final : public Engine {
@@ -19,6 +23,8 @@ public:
 
     LoadResult load(const LoadRequest& request) override;
     int run(const Configuration& configuration, EngineControl& control) override;
+    // Runs the script on a worker that listens nowhere, without a supervisor; its exit code.
+    int run_script(const Configuration& configuration, const lua::Script& script);
 
     const conf::Registry& registry() const { return registry_; }
 

@@ -1,6 +1,7 @@
 // The program's entry: the engine with its modules, and the sub-commands, given to the application.
 #include "app/application.h"
 #include "app/http_engine.h"
+#include "app/lua_command.h"
 #include "app/modules.h"
 #include "conf/document.h"
 
@@ -12,6 +13,8 @@ int print_directives(std::span<char* const> arguments);
 constexpr Subcommand kSubcommands[] = {
     {"directives", "[--markdown]",
      "print every directive with its contexts, type, default and meaning", &print_directives},
+    {"lua", "[OPTIONS] [FILE [ARGUMENTS]]",
+     "run a Lua script with the whole of ngx.*; -h lists the options", &run_lua_command},
 };
 
 int print_directives(std::span<char* const> arguments) {

@@ -148,7 +148,8 @@ private:
                 continue;
             }
             if (Status started = module->start_worker(*state_); !started) {
-                ended_ = true;
+                // On this thread too: modules keep things by thread.
+                end();
                 started_.set_value(started);
                 return;
             }
@@ -157,6 +158,11 @@ private:
         listen(std::move(sockets));
         started_.set_value({});
         worker_->run();
+        end();
+        // The worker itself stays until the thread was joined: stop() may still be writing to it.
+    }
+
+    void end() {
         acceptors_.clear();
         connections_->cancel_all();
         worker_->tasks().cancel_all();
@@ -166,7 +172,6 @@ private:
         async::release_frames();
         release_buffers();
         release_arena_blocks();
-        // The worker itself stays until the thread was joined: stop() may still be writing to it.
     }
 
     void pin_to_cpus() {

@@ -71,17 +71,6 @@ void serve(engine::WorkerState& worker, const engine::Snapshot&) {
     }
 }
 
-async::Task<void> run_exit_worker(Vm& vm, engine::WorkerState& worker) {
-    Arena arena;
-    Context context(vm, worker, nullptr, arena);
-    Run run(context, Phase::ExitWorker);
-    if (run.load(*vm.settings().exit_worker)) {
-        while (!run.progress()) {
-            co_await run.wakeup();
-        }
-    }
-}
-
 async::Task<void> stop_worker(engine::WorkerState& worker) {
     WorkerLua* lua = worker.get<WorkerLua>(lua_worker_slot);
     if (lua == nullptr || lua->current() == nullptr) {
@@ -91,9 +80,7 @@ async::Task<void> stop_worker(engine::WorkerState& worker) {
     vm.timers().retire();
     lua->socket_pools().clear();
     co_await lua->tasks().drained();
-    if (vm.settings().exit_worker != nullptr) {
-        co_await run_exit_worker(vm, worker);
-    }
+    co_await run_exit_worker(vm, worker);
 }
 
 }  // namespace

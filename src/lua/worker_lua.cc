@@ -43,6 +43,20 @@ async::Task<void> run_init_worker(Vm& vm, engine::WorkerState& worker) {
 
 }  // namespace
 
+async::Task<void> run_exit_worker(Vm& vm, engine::WorkerState& worker) {
+    if (vm.settings().exit_worker == nullptr) {
+        co_return;
+    }
+    Arena arena;
+    Context context(vm, worker, nullptr, arena);
+    Run run(context, Phase::ExitWorker);
+    if (run.load(*vm.settings().exit_worker)) {
+        while (!run.progress()) {
+            co_await run.wakeup();
+        }
+    }
+}
+
 engine::WorkerState* this_worker() {
     return worker_of_thread;
 }

@@ -16,6 +16,9 @@ extern int lua_worker_slot;
 
 class SocketPools;
 
+// exit_worker_by_lua, where there is one.
+async::Task<void> run_exit_worker(Vm& vm, engine::WorkerState& worker);
+
 class WorkerLua {
 public:
     explicit WorkerLua(engine::WorkerState& worker);
