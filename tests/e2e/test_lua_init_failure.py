@@ -31,6 +31,7 @@ def test_a_failing_init_by_lua_fails_the_start(moongate, extra):
     assert "nginx: [error] init_by_lua error: init_by_lua(nginx.conf" in done.stderr and "no such luck" in done.stderr
     assert done.stderr.count("no such luck") == 1
     assert "no such luck" in gateway.error_log()
+    assert "terminate called" not in gateway.error_log()  # standard error of the process by then
     harness.eventually(lambda: not pid_file(gateway).exists(), what="nothing is left running")
 
 
