@@ -206,6 +206,7 @@ def test_long_computation_is_not_ended(lua):
     assert "lua_max_run_time 0;" in output(lua("--dump-nginx-conf"))
 
 
+@pytest.mark.release_only  # the record of a child that is not waited for is left to the end of the process
 def test_pipe(lua):
     assert output(lua("-e", """
         local p = require("ngx.pipe").spawn({"echo", "from a child"})
